@@ -1,0 +1,1 @@
+"""torch2trt: PyTorch modules and functions to TensorRT engines and TVM programs."""

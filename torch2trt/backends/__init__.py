@@ -1,0 +1,58 @@
+"""The backends: one class each behind the protocol of ``base.py``. Nothing here imports tensorrt or tvm by itself."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from ..errors import BackendUnavailableError
+
+
+@lru_cache
+def tvm_module() -> ModuleType:
+    """The installed ``tvm`` package.
+
+    Raises:
+        BackendUnavailableError: TVM is not installed.
+    """
+    try:
+        return importlib.import_module("tvm")
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"TVM is needed here and could not be imported ({error}); `pip install torch2trt[tvm]` brings it"
+        ) from error
+
+
+@lru_cache
+def _dialect_module(dialect: str) -> ModuleType | None:
+    tvm_module()
+    try:
+        return importlib.import_module(f"tvm.{dialect}")
+    except ImportError:
+        return None
+
+
+def tvm_context_class(dialect: str | None = None) -> type:
+    """The context class of a TVM dialect, by default the newest that the installed TVM has.
+
+    Raises:
+        BackendUnavailableError: no TVM, or a TVM without that dialect.
+    """
+    if dialect not in (None, "relax", "relay"):
+        raise BackendUnavailableError(f"dialect: got {dialect!r}, expected 'relax', 'relay' or None")
+    for name in [dialect] if dialect else ["relax", "relay"]:
+        if name == "relax" and _dialect_module("relax.frontend.torch") is not None:
+            return importlib.import_module(f"{__name__}.relax").RelaxContext
+        if name == "relay" and _dialect_module("relay") is not None:
+            return importlib.import_module(f"{__name__}.relay").RelayContext
+    raise BackendUnavailableError(
+        f"the installed TVM {tvm_module().__version__} has no {dialect or 'Relax or Relay'}"
+    )
+
+
+def is_tvm_expr(value: Any) -> bool:
+    """Whether `value` is a tensor expression of one of the TVM dialects."""
+    dialects = [_dialect_module(name) for name in ("relax", "relay")]
+    return any(module is not None and isinstance(value, module.Expr) for module in dialects)

@@ -1,0 +1,280 @@
+"""What a backend offers to the operator handlers.
+
+Handlers are written once, in terms of the *primitives* below, and a backend implements each primitive once. A primitive
+takes symbolic tensors of the backend; where its argument is called an *operand* it also takes a constant ``torch.Tensor``,
+which the backend turns into a constant. Shapes, axes, dtypes and numbers follow PyTorch: the batch dimension is an
+ordinary dimension, axes may not be negative any more (handlers normalise them), dtypes are ``torch.dtype``.
+
+A dimension that is not known before the engine runs is a *symbolic integer* of the backend. It supports ``+ - * //`` and
+``%`` with integers and with its like, from both sides; ``isinstance(d, int)`` tells a static dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..errors import UnsupportedOpError
+
+Tensor = Any  # a symbolic tensor of the active backend
+Operand = Any  # a symbolic tensor, or a constant torch.Tensor
+Dim = Any  # int, or a symbolic integer of the active backend
+
+
+class Context:
+    """The common part of all contexts.
+
+    Attributes:
+        name: "torch", "tensorrt", "relax" or "relay".
+        lineage: the names under which emitters are looked up, most specific first.
+        network: the network that is being defined, None in PyTorch.
+        node: the graph node that is being emitted, None outside a walk.
+    """
+
+    name: str
+    lineage: tuple[str, ...] = ()
+    is_torch = False
+    is_tensorrt = False
+    is_tvm = False
+    network: Any = None
+
+    def __init__(self) -> None:
+        self.node: Any = None
+        self._names: dict[str, int] = {}
+
+    @property
+    def scope(self) -> str:
+        """The unique, readable name of the node that is being emitted."""
+        return self.node.scope if self.node is not None else "torch2trt"
+
+    def unique(self, role: str = "") -> str:
+        """A name for one more layer, tensor or weight of the current node; the same in every walk of one graph."""
+        name = f"{self.scope}.{role}" if role else self.scope
+        count = self._names[name] = self._names.get(name, -1) + 1
+        return f"{name}.{count}" if count else name
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether `value` is a symbolic tensor of this backend."""
+        return False
+
+    def shape(self, x: Tensor) -> tuple[Dim, ...]:
+        """The shape as PyTorch means it: ints where static, symbolic integers where dynamic."""
+        return tuple(x.shape)
+
+    def dtype(self, x: Tensor) -> torch.dtype:
+        """The dtype as PyTorch names it."""
+        return x.dtype
+
+    def refuse(self, reason: str) -> UnsupportedOpError:
+        """The error of a node that this backend cannot express; to be raised by the caller."""
+        node = self.node
+        where = f"{node.where}: " if node is not None else ""
+        return UnsupportedOpError(f"{where}{reason} (backend: {self.name})")
+
+
+class SymbolicContext(Context):
+    """The primitives. A backend overrides those it has; the rest refuse by name."""
+
+    def _missing(self, primitive: str) -> UnsupportedOpError:
+        return self.refuse(f"{primitive} is not available")
+
+    # ---- tensors and constants -------------------------------------------------------------------------------------
+    def input(self, name: str, shape: Sequence[Dim | None], dtype: torch.dtype) -> Tensor:
+        """A new network input; a None in `shape` is a dynamic dimension."""
+        raise self._missing("input")
+
+    def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
+        """A symbolic tensor for values of the module (weights, buffers and what was computed from them alone).
+
+        Named ``scope.role``; its values may be exchanged later under that name (refit, runtime parameters).
+        """
+        raise self._missing("constant")
+
+    def literal(self, value: torch.Tensor) -> Tensor:
+        """A symbolic tensor for a small constant that belongs to the program text (numbers, index tables)."""
+        raise self._missing("literal")
+
+    def operand(self, value: Operand, role: str = "constant") -> Tensor:
+        """`value` itself when it is symbolic, else ``constant(value)``."""
+        return value if self.is_tensor(value) else self.constant(value, role)
+
+    def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
+        """A 1-d integer tensor that holds `dims` (some of them symbolic)."""
+        raise self._missing("size_tensor")
+
+    def as_dim(self, x: Tensor) -> Dim:
+        """The symbolic integer that a 0-d (or one-element) integer tensor holds."""
+        raise self._missing("a number computed from tensor values")
+
+    # ---- elementwise -----------------------------------------------------------------------------------------------
+    def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """torch's ``x.to(dtype)``: float to int truncates, anything to bool is ``!= 0``. The same dtype returns `x`."""
+        raise self._missing("cast")
+
+    def unary(self, name: str, x: Tensor) -> Tensor:
+        """Elementwise, same dtype (bool for is*): abs neg sign exp expm1 log log1p log2 sqrt rsqrt reciprocal sin cos tan asin
+        acos atan sinh cosh tanh asinh acosh atanh ceil floor round (half to even) trunc erf sigmoid relu
+        logical_not (bool) bitwise_not (int) isnan isinf."""
+        raise self._missing(f"unary {name}")
+
+    def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
+        """Elementwise with broadcasting; both operands have one dtype, the result too (bool for comparisons).
+
+        add sub mul div (floats only) floordiv truncdiv remainder (sign of the divisor, torch.remainder) fmod pow
+        maximum minimum (NaN propagates) atan2 eq ne lt le gt ge logical_and logical_or logical_xor (bool)
+        bitwise_and bitwise_or bitwise_xor shift_left shift_right (int).
+        """
+        raise self._missing(f"binary {name}")
+
+    def where(self, condition: Operand, a: Operand, b: Operand) -> Tensor:
+        """``torch.where``: bool condition, `a` and `b` of one dtype, all broadcast."""
+        raise self._missing("where")
+
+    # ---- reductions, scans, sorting --------------------------------------------------------------------------------
+    def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        """sum prod mean max min (NaN propagates) over `axes`; any all on bool. The dtype stays."""
+        raise self._missing(f"reduce {name}")
+
+    def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
+        """max min: the int64 index of the extreme value, of the first one where several are equal."""
+        raise self._missing(f"arg{name}")
+
+    def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
+        """Inclusive running sum, prod, max or min along `axis`."""
+        raise self._missing(f"cumulative {name}")
+
+    def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+        """The k extreme values, sorted, and their int64 indices."""
+        raise self._missing("topk")
+
+    def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
+        """All values sorted (stable) and their int64 indices."""
+        raise self._missing("sort")
+
+    # ---- shapes ----------------------------------------------------------------------------------------------------
+    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        """Row-major reshape; no -1 in `shape`."""
+        raise self._missing("reshape")
+
+    def permute(self, x: Tensor, dims: Sequence[int]) -> Tensor:
+        """Dimension i of the result is dimension dims[i] of `x`."""
+        raise self._missing("permute")
+
+    def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
+        """Broadcast to `shape` (numpy's rules, leading dimensions may be added)."""
+        raise self._missing("expand")
+
+    def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
+        """Concatenate operands of one dtype."""
+        raise self._missing("concat")
+
+    def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
+        """One start, size and step per dimension, already clamped into the shape; a step may be negative."""
+        raise self._missing("slice")
+
+    def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
+        """Pad every dimension; mode: constant reflect replicate circular. Amounts are not negative."""
+        raise self._missing(f"pad {mode}")
+
+    # ---- indexing --------------------------------------------------------------------------------------------------
+    def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
+        """numpy.take: the dimension `axis` is replaced by the shape of `index` (any rank, integers, not negative)."""
+        raise self._missing("take")
+
+    def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
+        """torch.gather for an index as large as `x` in all other dimensions, or smaller; not negative."""
+        raise self._missing("gather")
+
+    def gather_nd(self, x: Operand, index: Operand) -> Tensor:
+        """The last dimension of `index` (not negative) indexes the first dimensions of `x`."""
+        raise self._missing("gather_nd")
+
+    def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
+        """torch.scatter: `source` has the shape of `index`; reduction None add multiply maximum minimum (self included)."""
+        raise self._missing("scatter")
+
+    def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
+        """A copy of `x` with ``x[tuple(index[..., k])] = source`` (or ``+=``); `index` int64, not negative."""
+        raise self._missing("scatter_nd")
+
+    def nonzero(self, x: Tensor) -> Tensor:
+        """torch.nonzero: [n, rank] int64."""
+        raise self._missing("nonzero (its output shape depends on the data)")
+
+    def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
+        """int64 ``start + step * [0 .. length)``; needed for symbolic arguments, static ones are literals."""
+        raise self._missing("arange over a dynamic size")
+
+    # ---- networks --------------------------------------------------------------------------------------------------
+    def matmul(self, a: Operand, b: Operand) -> Tensor:
+        """Batched matrix product of operands of rank >= 2, batch dimensions broadcast (ranks may differ)."""
+        raise self._missing("matmul")
+
+    def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
+        """Lower-case equation with explicit output; no ellipsis."""
+        raise self._missing("einsum")
+
+    def conv(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        """1-d, 2-d or 3-d convolution of a batched x; padding is (before, after) per spatial dimension."""
+        raise self._missing("conv")
+
+    def conv_transpose(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        """1-d, 2-d or 3-d transposed convolution, torch's weight layout [in, out / groups, ...]."""
+        raise self._missing("conv_transpose")
+
+    def max_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], ceil_mode: bool,
+    ) -> Tensor:  # fmt: skip
+        """1-d, 2-d or 3-d max pooling of [N, C, *spatial], output size as torch computes it."""
+        raise self._missing("max_pool")
+
+    def avg_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        ceil_mode: bool, count_include_pad: bool,
+    ) -> Tensor:  # fmt: skip
+        """1-d, 2-d or 3-d average pooling of [N, C, *spatial], output size and divisor as torch computes them."""
+        raise self._missing("avg_pool")
+
+    def resize(
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
+    ) -> Tensor:  # fmt: skip
+        """torch's upsample of [N, C, *spatial] (1 to 3 spatial dimensions): nearest, nearest-exact, linear, cubic.
+
+        `scales` are the factors the caller gave (None where the ratio of sizes counts), as torch uses them.
+        """
+        raise self._missing(f"resize {mode}")
+
+    def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
+        """torch.grid_sample of [N, C, *spatial]: bilinear nearest bicubic; zeros border reflection."""
+        raise self._missing("grid_sample")
+
+    def softmax(self, x: Tensor, axis: int) -> Tensor:
+        """Softmax of a float tensor."""
+        raise self._missing("softmax")
+
+    def layer_norm(
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        """(x - mean) / sqrt(var + eps) over the trailing `axes`; weight and bias have the shape of these."""
+        raise self._missing("layer_norm")
+
+    def group_norm(
+        self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        """Group normalisation of [N, C, ...]; weight and bias have the shape [C]. groups == C is instance norm."""
+        raise self._missing("group_norm")
+
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
+    ) -> Tensor:  # fmt: skip
+        """softmax(q k^T * scale + mask) v for [N, heads, length, size]; mask is bool (False: left out) or added."""
+        raise self._missing("attention")
