@@ -1,0 +1,227 @@
+"""From a module or function and example inputs to a graph: tracing, nested inputs and outputs, frozen values."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from .errors import ConversionError, InputMismatchError
+from .graph import Graph, from_torchscript
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A value that tracing turned into a constant: what the tracer said, and the source line."""
+
+    message: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A traced program.
+
+    Attributes:
+        graph: from the tensors among the inputs to the tensors among the outputs.
+        input_tree, input_leaves: the structure of ``(args, kwargs)``; the leaves that are no tensors are fixed.
+        output_tree, output_leaves: the structure of the result, likewise.
+        frozen: what the tracer warned about.
+        root: holds the program as ``module``; the paths of ``prim::GetAttr`` nodes start here.
+    """
+
+    graph: Graph
+    input_tree: pytree.TreeSpec
+    input_leaves: tuple[Any, ...]
+    output_tree: pytree.TreeSpec
+    output_leaves: tuple[Any, ...]
+    frozen: tuple[Frozen, ...]
+    root: nn.Module
+
+    def attribute(self, path: str) -> Any:
+        """The parameter, buffer or other attribute at `path`, as it is now."""
+        target: Any = self.root
+        for name in path.split("."):
+            target = getattr(target, name)
+        return target
+
+    def flatten_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callable[[Any], bool]) -> list[Any]:
+        """The tensors among the inputs of a call, in the order of ``graph.inputs``.
+
+        Raises:
+            InputMismatchError: another structure than the example's, or another value where the example had no tensor.
+        """
+        leaves, tree = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        if tree != self.input_tree:
+            raise InputMismatchError(
+                f"inputs: got {_describe(args, kwargs)}, expected the structure of the example inputs "
+                f"({len([leaf for leaf in self.input_leaves if leaf is TENSOR])} tensors: {self.input_tree})"
+            )
+        tensors = []
+        for position, (leaf, example) in enumerate(zip(leaves, self.input_leaves)):
+            if example is TENSOR:
+                if not is_tensor(leaf):
+                    raise InputMismatchError(f"input {position}: got {type(leaf).__name__}, expected a tensor")
+                tensors.append(leaf)
+            elif leaf is not example and leaf != example:
+                raise InputMismatchError(
+                    f"input {position}: got {leaf!r}, expected {example!r}: it is no tensor, and was fixed by the trace"
+                )
+        return tensors
+
+    def unflatten_outputs(self, tensors: Sequence[Any]) -> Any:
+        """Put output tensors into the structure that the module returned while tracing."""
+        remaining = iter(tensors)
+        leaves = [next(remaining) if leaf is TENSOR else leaf for leaf in self.output_leaves]
+        return pytree.tree_unflatten(leaves, self.output_tree)
+
+
+class _TensorMark:
+    def __repr__(self) -> str:
+        return "<tensor>"
+
+
+TENSOR = _TensorMark()  # stands for a tensor among the leaves of a tree
+
+
+def _describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    described = [_kind(a) for a in args] + [f"{k}={_kind(v)}" for k, v in kwargs.items()]
+    return f"({', '.join(described)})"
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    with contextlib.suppress(TypeError, ValueError):
+        return f"{type(value).__name__}{list(shape)}"
+    return type(value).__name__
+
+
+def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that a function uses without being one: their parameters must stay parameters in the trace."""
+    if isinstance(program, nn.Module):
+        return
+    owner = getattr(program, "__self__", None)
+    if isinstance(owner, nn.Module):
+        yield "owner", owner
+    if inspect.isfunction(program):
+        variables = inspect.getclosurevars(program)
+        for name, value in {**variables.globals, **variables.nonlocals}.items():
+            if isinstance(value, nn.Module) and name != "module":
+                yield name, value
+
+
+class _Flat(nn.Module):
+    """Calls the program with flat tensors and returns flat tensors, so that any nesting can be traced."""
+
+    def __init__(self, program: Callable[..., Any], tree: pytree.TreeSpec, leaves: Sequence[Any]):
+        super().__init__()
+        self.module = program
+        for name, module in _captured_modules(program):
+            self.add_module(name, module)
+        self._tree, self._leaves = tree, tuple(leaves)
+        self.output: tuple[pytree.TreeSpec, tuple[Any, ...]] | None = None
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        remaining = iter(tensors)
+        leaves = [next(remaining) if leaf is TENSOR else leaf for leaf in self._leaves]
+        args, kwargs = pytree.tree_unflatten(leaves, self._tree)
+        leaves, tree = pytree.tree_flatten(self.module(*args, **kwargs))
+        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+        self.output = tree, tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+        return tensors
+
+
+def trace(
+    program: Callable[..., Any], example_inputs: Any, example_kwargs: Mapping[str, Any] | None = None
+) -> Trace:
+    """Trace `program` with TorchScript.
+
+    Args:
+        program: an ``nn.Module``, a ``ScriptModule`` or a function; nothing of it is changed.
+        example_inputs: one tensor, or a sequence of positional arguments: tensors, None, numbers, and tuples, lists and
+            dicts of them.
+        example_kwargs: keyword arguments.
+
+    Raises:
+        ConversionError: the program returns no tensor, or objects that are neither tensors nor plain values.
+    """
+    args = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+    leaves, tree = pytree.tree_flatten((tuple(args), dict(example_kwargs or {})))
+    examples = tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, torch.Tensor))
+    if not examples:
+        raise InputMismatchError("example inputs: got no tensor, expected at least one")
+    marked = tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+    flat = _Flat(program, tree, marked)
+    flat.training = getattr(program, "training", False)
+    with _buffers_restored(program), _quiet_tracing() as caught, torch.no_grad():
+        try:
+            script = torch.jit.trace(flat, examples, check_trace=False)
+        except RuntimeError as error:
+            if flat.output is not None and TENSOR not in flat.output[1]:
+                raise ConversionError(_no_tensor(program, flat.output[1])) from error
+            raise
+    output_tree, output_leaves = flat.output
+    for leaf in output_leaves:
+        if leaf is not TENSOR and not isinstance(leaf, (type(None), bool, int, float, str)):
+            raise ConversionError(_no_tensor(program, output_leaves))
+    graph = _flat_outputs(from_torchscript(script.inlined_graph))
+    return Trace(graph, tree, marked, output_tree, output_leaves, tuple(_frozen(caught)), flat)
+
+
+def _no_tensor(program: Any, leaves: Sequence[Any]) -> str:
+    name = getattr(program, "__name__", type(program).__name__)
+    got = ", ".join(sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR})) or "nothing"
+    return f"{name} returned {got}; expected tensors, or tuples, lists and dicts of tensors and plain values"
+
+
+def _flat_outputs(graph: Graph) -> Graph:
+    """Make the elements of the returned tuple the outputs of the graph."""
+    outputs = graph.outputs
+    made_by = {v.name: node for node in graph.nodes for v in node.outputs}
+    if len(outputs) == 1 and outputs[0].type != "Tensor" and made_by[outputs[0].name].kind == "prim::TupleConstruct":
+        outputs = made_by[outputs[0].name].inputs
+    return Graph(graph.inputs, outputs, graph.nodes).without_dead_nodes()
+
+
+@contextlib.contextmanager
+def _quiet_tracing() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect the tracer's warnings, and keep ``nn.MultiheadAttention`` off its fused inference path."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextlib.contextmanager
+def _buffers_restored(program: Any) -> Iterator[None]:
+    """Undo what running the program once does to its buffers (running statistics, counters)."""
+    buffers = list(program.buffers()) if isinstance(program, nn.Module) else []
+    before = [(buffer, buffer._version, buffer.detach().clone()) for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, version, copy in before:
+                if buffer._version != version:
+                    buffer.copy_(copy)
+
+
+def _frozen(caught: Sequence[warnings.WarningMessage]) -> Iterator[Frozen]:
+    for warning in caught:
+        if issubclass(warning.category, torch.jit.TracerWarning):
+            message = str(warning.message).split(". ")[0]
+            yield Frozen(message, f"{warning.filename.rsplit('/', 1)[-1]}({warning.lineno})")
