@@ -19,7 +19,12 @@ import torch
 from ..errors import BackendUnavailableError, ConversionError, Torch2TrtError
 
 _CANDIDATES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-_NO_DRIVER = ("cudaError 35", "CUDA driver version is insufficient", "CUDA_ERROR_NO_DEVICE")
+_NO_DRIVER = (
+    "cudaError 35",
+    "CUDA driver version is insufficient",
+    "CUDA initialization failure with error: 35",
+    "Unable to determine GPU memory usage",
+)
 _TORCH_NAMES = {
     "FLOAT": torch.float32,
     "HALF": torch.float16,
@@ -58,8 +63,10 @@ def trt() -> ModuleType:
         if hasattr(module, "Builder"):
             return module
         failures.append(f"{name}: has no Builder (a lean or dispatch runtime)")
-    log.debug("no TensorRT: %s", "; ".join(failures))
-    raise BackendUnavailableError(chosen or "tensorrt", "rtx")
+    raise BackendUnavailableError(
+        "TensorRT is needed and cannot be loaded: install it with `pip install 'torch2trt[rtx]'` (TensorRT-RTX) or"
+        f" `pip install 'torch2trt[tensorrt]'`. Tried {'; '.join(failures)}"
+    )
 
 
 def available() -> bool:
@@ -195,14 +202,14 @@ def create_builder() -> Any:
     """A new ``Builder`` whose errors are collected, see ``take_errors``.
 
     Raises:
-        Torch2TrtError: the library cannot make one here (regular TensorRT needs a GPU to build).
+        BackendUnavailableError: the library cannot make one here (regular TensorRT needs a GPU to build).
     """
     try:
         builder = trt().Builder(logger())
     except (TypeError, RuntimeError) as error:
-        raise Torch2TrtError(_no_builder(str(error))) from error
+        raise BackendUnavailableError(_no_builder(str(error))) from error
     if builder is None:
-        raise Torch2TrtError(_no_builder("it returned nothing"))
+        raise BackendUnavailableError(_no_builder("it returned nothing"))
     builder.error_recorder = create_recorder()
     return builder
 
