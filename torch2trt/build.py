@@ -23,7 +23,8 @@ log = logging.getLogger("torch2trt.build")
 Range = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 Profile = tuple[tuple[str, Range], ...]
 
-# A symbol that a working library has, to tell it from a missing one or one that only satisfies the loader.
+# A symbol that a working library has, to tell it from a missing one or one that only satisfies the
+# loader.
 _TACTIC_LIBRARIES = {
     "CUBLAS": (("libcublas.so.12", "libcublas.so.11"), "cublasGetVersion_v2"),
     "CUBLAS_LT": (("libcublasLt.so.12", "libcublasLt.so.11"), "cublasLtGetVersion"),
@@ -36,15 +37,17 @@ class BuildOptions:
     """How an engine is built. Everything but `timing_cache` is part of an engine's identity.
 
     Attributes:
-        workspace: scratch memory that layers may use, in bytes; None leaves it to TensorRT (all there is).
+        workspace: scratch memory that layers may use, in bytes; None leaves it to TensorRT (all
+            there is).
         tf32: let float32 matrix products and convolutions round their inputs to TensorFloat-32.
         refit: keep the weights exchangeable, see ``Engine.refit``.
         optimization_level: 0 (fast build) to 5 (fast engine); None is TensorRT's default, 3.
         detailed: keep every layer's description in the engine, for ``Engine.layers``.
-        profiles: the ranges of dynamic inputs; one mapping, or several, of input name to (min, opt, max)
-            shapes.
+        profiles: the ranges of dynamic inputs; one mapping, or several, of input name to (min, opt,
+            max) shapes.
         flags: further ``BuilderFlag`` names.
-        timing_cache: a file with TensorRT's kernel timings, read before a build and extended after it.
+        timing_cache: a file with TensorRT's kernel timings, read before a build and extended after
+            it.
     """
 
     workspace: int | None = None
@@ -63,7 +66,9 @@ class BuildOptions:
 
     def key(self) -> str:
         """A text that is equal for options that build the same engine."""
-        return json.dumps({k: v for k, v in asdict(self).items() if k != "timing_cache"}, sort_keys=True)
+        return json.dumps(
+            {k: v for k, v in asdict(self).items() if k != "timing_cache"}, sort_keys=True
+        )
 
 
 def _frozen_profile(profile: Any) -> Profile:
@@ -94,14 +99,17 @@ def build_engine(
         builder: from ``trt_api.create_builder``, or any ``tensorrt.Builder``.
         network: the ``INetworkDefinition`` with its outputs marked.
         options: see ``BuildOptions``.
-        config_fn: called last with the ``IBuilderConfig``, or with builder and config if it takes two.
-        progress: True for a tqdm bar (log lines without tqdm), or a function called with each ``Progress``.
+        config_fn: called last with the ``IBuilderConfig``, or with builder and config if it takes
+            two.
+        progress: True for a tqdm bar (log lines without tqdm), or a function called with each
+            ``Progress``.
 
     Returns:
         The plan: a bytes-like object, for ``Engine`` or for any TensorRT runtime.
 
     Raises:
-        EngineBuildError: TensorRT refused; the message holds its own lines and the layers they name.
+        EngineBuildError: TensorRT refused; the message holds its own lines and the layers they
+            name.
         KeyboardInterrupt: Ctrl-C; the build was cancelled and nothing is left behind.
     """
     if builder.error_recorder is None:
@@ -118,7 +126,7 @@ def build_engine(
         raise EngineBuildError(_failure(network, errors, monitor.warnings))
     if cache is not None and options.timing_cache is not None:
         _store_timing_cache(config, options.timing_cache)
-    return memoryview(plan)
+    return memoryview(plan).cast("B")
 
 
 # --- configuration -------------------------------------------------------------------------------
@@ -142,7 +150,9 @@ def _config(builder: Any, network: Any, options: BuildOptions) -> Any:
     for name in wanted:
         flag = getattr(trt.BuilderFlag, name, None)
         if flag is None:
-            raise EngineBuildError(f"BuildOptions.flags: {trt_api.version()} has no BuilderFlag {name!r}")
+            raise EngineBuildError(
+                f"BuildOptions.flags: {trt_api.version()} has no BuilderFlag {name!r}"
+            )
         config.set_flag(flag)
     _drop_missing_tactics(config)
     _add_profiles(builder, network, config, options.profiles)
@@ -165,7 +175,9 @@ def _drop_missing_tactics(config: Any) -> None:
     for name, (libraries, symbol) in _TACTIC_LIBRARIES.items():
         source = getattr(sources, name, None)
         if source is not None and enabled & 1 << int(source) and not _has_symbol(libraries, symbol):
-            log.info("tactic source %s is left out: no working %s here", name, " or ".join(libraries))
+            log.info(
+                "tactic source %s is left out: no working %s here", name, " or ".join(libraries)
+            )
             kept &= ~(1 << int(source))
     if kept != enabled:
         config.set_tactic_sources(kept)
@@ -242,7 +254,10 @@ def _load_timing_cache(config: Any, path: str | os.PathLike[str] | None) -> Any:
         data = b""
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
-        log.warning("timing cache %s does not fit this TensorRT and GPU, or is damaged: starting a new one", path)
+        log.warning(
+            "timing cache %s does not fit this TensorRT and GPU, or is damaged: starting a new one",
+            path,
+        )
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     return cache
@@ -267,7 +282,11 @@ def _failure(network: Any, errors: Sequence[str], warnings: Sequence[str]) -> st
     lines = [f"{trt_api.version()} could not build the network ({network.num_layers} layers)."]
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
         if re.search(rf"(?<![\w.]){re.escape(layer.name)}(?!\w|\.\w)", text):
-            lines.append(f"layer {layer.name}" + (f" from {layer.metadata}" if layer.metadata else ""))
-    lines += errors or ["TensorRT gave no reason; its log is the Python logger 'torch2trt.tensorrt'."]
+            lines.append(
+                f"layer {layer.name}" + (f" from {layer.metadata}" if layer.metadata else "")
+            )
+    lines += errors or [
+        "TensorRT gave no reason; its log is the Python logger 'torch2trt.tensorrt'."
+    ]
     lines += [f"warning: {line}" for line in warnings]
     return "\n  ".join(lines)

@@ -1,7 +1,9 @@
-"""The engine file: one serialised engine with a description, readable without TensorRT and without a GPU.
+"""The engine file: one serialised engine with a description, readable without TensorRT and without
+a GPU.
 
-Layout, integers little-endian: 8 bytes magic ``T2TRTENG``; uint32 format number, 1; uint64 length of the description;
-the description, UTF-8 JSON; uint64 length of the plan; the plan as TensorRT serialised it; 32 bytes SHA-256 of all before.
+Layout, integers little-endian: 8 bytes magic ``T2TRTENG``; uint32 format number, 1; uint64 length
+of the description; the description, UTF-8 JSON; uint64 length of the plan; the plan as TensorRT
+serialised it; 32 bytes SHA-256 of all before.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     """Read an engine file back: its description and its plan.
 
     Raises:
-        EngineFileError: not an engine file, of another format, cut short, or changed since it was written.
+        EngineFileError: not an engine file, of another format, cut short, or changed since it was
+            written.
     """
     with open(path, "rb") as file:
         data = memoryview(file.read())
@@ -60,7 +63,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     start = _HEAD.size + text_size + _LENGTH.size
     size = _LENGTH.unpack_from(data, start - _LENGTH.size)[0] if start <= len(data) else 0
     if len(data) != start + size + 32:
-        raise EngineFileError(f"{name} is damaged: it has {len(data)} bytes, expected {start + size + 32}")
+        raise EngineFileError(
+            f"{name} is damaged: it has {len(data)} bytes, expected {start + size + 32}"
+        )
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise EngineFileError(f"{name} is damaged: its checksum does not match its content")
     return json.loads(bytes(data[_HEAD.size : _HEAD.size + text_size])), data[start:-32]

@@ -11,13 +11,17 @@ from typing import Any
 
 
 def write_atomic(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
-    """Write byte buffers one after another to `path`, which is either replaced as a whole or left as it was.
+    """Write byte buffers one after another to `path`, which is either replaced as a whole or left
+    as it was.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; no part of the file stays behind.
+        OSError: the disk is full, or the folder cannot be written; no part of the file stays
+            behind.
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    handle, temporary = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=".tmp", dir=target.parent
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             for part in parts:

@@ -21,7 +21,8 @@ class Progress:
     """One report of a running build.
 
     Attributes:
-        phase: TensorRT's name of the phase, with the phases around it: ``Building Engine / Timing``.
+        phase: TensorRT's name of the phase, with the phases around it: ``Building Engine /
+            Timing``.
         done: steps done in this phase.
         total: steps of this phase.
     """
@@ -103,10 +104,12 @@ def _monitor(owner: BuildMonitor, phases: _Phases) -> Any:
 
 
 class BuildMonitor:
-    """Around a build: shows progress, turns Ctrl-C into a cancelled build, keeps TensorRT's warnings.
+    """Around a build: shows progress, turns Ctrl-C into a cancelled build, keeps TensorRT's
+    warnings.
 
-    While it is active, Ctrl-C in the main thread does not raise inside TensorRT, where an exception could not pass; it
-    asks TensorRT to stop. TensorRT 8.6 cannot be asked: there Ctrl-C takes effect when the build ends.
+    While it is active, Ctrl-C in the main thread does not raise inside TensorRT, where an exception
+    could not pass; it asks TensorRT to stop. TensorRT 8.6 cannot be asked: there Ctrl-C takes
+    effect when the build ends.
     """
 
     def __init__(self, config: Any, progress: bool | Callable[[Progress], None] | None):
@@ -124,7 +127,9 @@ class BuildMonitor:
         """Run a callback; its exception cancels the build and is raised after it."""
         try:
             function(*args)
-        except BaseException as error:  # TensorRT's C++ frames lie below: nothing may pass through them
+        except (
+            BaseException
+        ) as error:  # TensorRT's C++ frames lie below: nothing may pass through them
             self._error = self._error or error
             self.cancelled = True
 

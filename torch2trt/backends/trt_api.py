@@ -1,8 +1,9 @@
 """The one place that knows how TensorRT 8.6, 10, 11 and TensorRT-RTX differ.
 
-Everything else asks here: ``trt()`` for the library, ``supports()`` for a feature, ``create_builder()`` and
-``create_network()`` for the objects that need version dependent flags. Features are found by attribute, never by
-version number, because TensorRT-RTX 1.x carries the programming interface of TensorRT 11.
+Everything else asks here: ``trt()`` for the library, ``supports()`` for a feature,
+``create_builder()`` and ``create_network()`` for the objects that need version dependent flags.
+Features are found by attribute, never by version number, because TensorRT-RTX 1.x carries the
+programming interface of TensorRT 11.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def supports(feature: str) -> bool:
     """Whether the loaded library has a feature.
 
     Args:
-        feature: a dotted name (``"DataType.INT64"``, ``"IBuilderConfig.progress_monitor"``), or a network
-            method alone (``"add_squeeze"``).
+        feature: a dotted name (``"DataType.INT64"``, ``"IBuilderConfig.progress_monitor"``), or a
+            network method alone (``"add_squeeze"``).
     """
     owner: Any = trt()
     path = f"INetworkDefinition.{feature}" if feature.startswith("add_") else feature
@@ -202,7 +203,8 @@ def create_builder() -> Any:
     """A new ``Builder`` whose errors are collected, see ``take_errors``.
 
     Raises:
-        BackendUnavailableError: the library cannot make one here (regular TensorRT needs a GPU to build).
+        BackendUnavailableError: the library cannot make one here (regular TensorRT needs a GPU to
+            build).
     """
     try:
         builder = trt().Builder(logger())

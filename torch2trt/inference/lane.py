@@ -1,0 +1,254 @@
+"""What running on one CUDA stream needs: execution contexts, addresses, shapes, captured graphs."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from ..backends import trt_api
+from ..engine import Engine
+from ..errors import Torch2TrtError
+from .inputs import profile_of
+
+log = logging.getLogger("torch2trt.inference")
+MAX_GRAPHS = 8
+
+
+class Binding:
+    """An execution context with the input shapes that are set in it, and what follows from them.
+
+    Attributes:
+        context: the ``tensorrt.IExecutionContext``.
+        key: the input shapes.
+        outputs: per output its name, shape and dtype; shape None where only running tells it.
+    """
+
+    def __init__(self, engine: Engine, context: Any):
+        self.engine = engine
+        self.context = context
+        self.key: Any = None
+        self.outputs: list[tuple[str, tuple[int, ...] | None, torch.dtype]] = []
+        self.allocators: dict[str, Any] = {}
+        self._addresses: dict[str, int] = {}
+
+    def set_shapes(self, key: Any, shapes: Sequence[Sequence[int]]) -> None:
+        """Tell TensorRT the input shapes, and ask for those of the outputs."""
+        self.key = None
+        for spec, shape in zip(self.engine.inputs, shapes):
+            if not self.context.set_input_shape(spec.name, tuple(shape)):
+                raise Torch2TrtError(f"input {spec.name!r}: TensorRT refused shape {tuple(shape)}")
+        self.outputs = []
+        for spec in self.engine.outputs:
+            shape = tuple(self.context.get_tensor_shape(spec.name))
+            known = -1 not in shape
+            self.outputs.append((spec.name, shape if known else None, spec.dtype))
+            if not known and spec.name not in self.allocators:
+                allocator = self.allocators[spec.name] = create_allocator(self.engine.device)
+                self.context.set_output_allocator(spec.name, allocator)
+        self.key = key
+
+    def set_address(self, name: str, address: int) -> None:
+        """Tell TensorRT where a tensor lies; nothing to do if it lay there before."""
+        if self._addresses.get(name) != address:
+            if not self.context.set_tensor_address(name, address):
+                raise Torch2TrtError(f"tensor {name!r}: TensorRT refused address {address:#x}")
+            self._addresses[name] = address
+
+    def launch(self, handle: int) -> None:
+        """Enqueue on a stream."""
+        if not self.context.execute_async_v3(handle):
+            raise Torch2TrtError(
+                "TensorRT could not launch the engine; its log is the Python logger 'torch2trt.tensorrt'"
+            )
+
+
+class Graph:
+    """A captured CUDA graph for one set of input shapes, with its own buffers and execution context."""
+
+    def __init__(self, engine: Engine, after: Any, key: Any, shapes: Sequence[Sequence[int]]):
+        device = torch.device("cuda", engine.device)
+        self.generation = engine.generation
+        self.graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream(device)
+        bindings = Bindings(engine, stream.cuda_stream, stream.synchronize)
+        self._binding = binding = bindings.select(key, shapes)
+        if binding.allocators:
+            raise Torch2TrtError("the shapes of its outputs depend on the values of its inputs")
+        self.inputs = [
+            torch.zeros(tuple(n), dtype=s.dtype, device=device)
+            for s, n in zip(engine.inputs, shapes)
+        ]
+        self.outputs = [torch.empty(n, dtype=d, device=device) for _, n, d in binding.outputs]
+        for spec, tensor in zip(engine.specs, [*self.inputs, *self.outputs]):
+            binding.set_address(spec.name, tensor.data_ptr())
+        stream.wait_stream(after)
+        self._capture(stream)
+
+    def _capture(self, stream: torch.cuda.Stream) -> None:
+        self._binding.launch(
+            stream.cuda_stream
+        )  # TensorRT prepares a new shape in its first launch
+        stream.synchronize()
+        with torch.cuda.stream(stream):
+            self.graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self._binding.launch(stream.cuda_stream)
+            finally:
+                self.graph.capture_end()
+
+    def run(self, inputs: Sequence[torch.Tensor], stream: Any) -> list[torch.Tensor]:
+        """Copy in, replay, copy out, on the current stream, which is `stream`."""
+        for own, given in zip(self.inputs, inputs):
+            own.copy_(given)
+            given.record_stream(stream)
+        self.graph.replay()
+        return [output.clone() for output in self.outputs]
+
+
+class Bindings:
+    """The bindings of one stream, one for each optimization profile in use."""
+
+    def __init__(
+        self, engine: Engine, handle: int, synchronize: Callable[[], None], given: Any = None
+    ):
+        self._engine = engine
+        self._handle = handle
+        self._synchronize = synchronize
+        self._given = given
+        self._by_profile: dict[int, Binding] = {}
+        self._current: Binding | None = None
+
+    def select(self, key: Any, shapes: Sequence[Sequence[int]]) -> Binding:
+        """The binding with these input shapes set; `key` is equal where the shapes are.
+
+        Raises:
+            InputMismatchError: a shape that the engine cannot take.
+        """
+        binding = self._current
+        if binding is not None and binding.key == key:
+            return binding
+        profile = profile_of(self._engine.inputs, shapes)
+        binding = self._by_profile.get(profile)
+        if binding is None:
+            binding = self._by_profile[profile] = self._adopt(profile) or self._create(profile)
+        if binding.key != key:
+            binding.set_shapes(key, shapes)
+        self._current = binding
+        return binding
+
+    def _adopt(self, profile: int) -> Binding | None:
+        given = self._given
+        if given is None or given.active_optimization_profile != profile:
+            return None
+        self._given = None
+        return Binding(self._engine, given)
+
+    def _create(self, profile: int) -> Binding:
+        context = self._engine.cuda_engine.create_execution_context()
+        if context is None:
+            raise Torch2TrtError("TensorRT could not create an execution context (device memory?)")
+        if not context.set_optimization_profile_async(profile, self._handle):
+            raise Torch2TrtError(f"TensorRT refused optimization profile {profile}")
+        self._synchronize()
+        return Binding(self._engine, context)
+
+
+class Lane:
+    """All that is needed to run an engine on one CUDA stream; hold `gate` while using it.
+
+    TensorRT synchronises when it is launched on the legacy default stream. A lane for that stream
+    launches on a side stream of its own, which waits for the default stream before and makes it
+    wait after.
+
+    Attributes:
+        stream: the caller's stream.
+        scratch: a valid address for tensors without elements.
+    """
+
+    def __init__(self, engine: Engine, handle: int, given: Any = None):
+        self.engine = engine
+        self.gate = engine.create_gate()
+        self.device = torch.device("cuda", engine.device)
+        self.stream = torch.cuda.ExternalStream(handle, self.device)
+        self.side = None
+        if handle == 0:
+            self.stream = torch.cuda.default_stream(self.device)
+            self.side = torch.cuda.Stream(self.device)
+            self._before, self._after = torch.cuda.Event(), torch.cuda.Event()
+        running = self.side or self.stream
+        self.handle = running.cuda_stream
+        self.bindings = Bindings(engine, self.handle, running.synchronize, given)
+        self._scratch = torch.empty(256, dtype=torch.uint8, device=self.device)
+        self.scratch = self._scratch.data_ptr()
+        self._graphs: OrderedDict[Any, Graph] = OrderedDict()
+        self._graphs_work = True
+
+    def launch(self, binding: Binding) -> None:
+        """Enqueue, ordered as if on the caller's stream."""
+        side = self.side
+        if side is None:
+            binding.launch(self.handle)
+            return
+        self._before.record(self.stream)
+        side.wait_event(self._before)
+        binding.launch(self.handle)
+        self._after.record(side)
+        self.stream.wait_event(self._after)
+
+    def graph(self, key: Any, shapes: Sequence[Sequence[int]]) -> Graph | None:
+        """The captured graph of these shapes, captured now if new; None where capturing fails."""
+        graph = self._graphs.get(key)
+        if graph is not None and graph.generation == self.engine.generation:
+            return graph
+        if not self._graphs_work:
+            return None
+        profile_of(self.engine.inputs, shapes)
+        self.stream.synchronize()
+        self._graphs.pop(key, None)
+        while len(self._graphs) >= MAX_GRAPHS:
+            self._graphs.popitem(last=False)
+        try:
+            graph = self._graphs[key] = Graph(self.engine, self.stream, key, shapes)
+        except (Torch2TrtError, RuntimeError) as error:
+            self._graphs_work = False
+            log.warning("no CUDA graph for this engine, it is launched without: %s", error)
+            return None
+        return graph
+
+
+def create_allocator(device: int) -> Any:
+    """A TensorRT output allocator over torch memory, for outputs whose shape only running tells."""
+    base = trt_api.trt().IOutputAllocator
+
+    class Allocator(base):
+        def __init__(self) -> None:
+            base.__init__(self)
+            self.memory: torch.Tensor | None = None
+            self.shape: tuple[int, ...] = ()
+
+        def reallocate_output(self, name: str, memory: Any, size: int, alignment: int) -> int:
+            with suppress(torch.cuda.OutOfMemoryError):
+                self.memory = torch.empty(max(size, 1), dtype=torch.uint8, device=f"cuda:{device}")
+                return self.memory.data_ptr()
+            return 0
+
+        def reallocate_output_async(
+            self, name: str, memory: Any, size: int, alignment: int, stream: int
+        ) -> int:
+            return self.reallocate_output(name, memory, size, alignment)
+
+        def notify_shape(self, name: str, shape: Any) -> None:
+            self.shape = tuple(shape)
+
+        def take(self, dtype: torch.dtype) -> torch.Tensor:
+            size = dtype.itemsize * torch.Size(self.shape).numel()
+            if self.memory is None:
+                return torch.empty(self.shape, dtype=dtype, device=f"cuda:{device}")
+            return self.memory[:size].view(dtype).reshape(self.shape).clone()
+
+    return Allocator()

@@ -1,0 +1,174 @@
+"""Runs a compiled TVM program on numpy arrays or torch tensors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..backends import tvm_module
+from ..errors import BackendUnavailableError, InputMismatchError, Torch2TrtError
+
+_ALIGNMENT = (
+    64  # bytes; TVM's generated code takes it for granted, and a misaligned view crashes it
+)
+
+
+class TVMInference:
+    """Runs a compiled TVM program.
+
+    Torch tensors are handed over without a copy, unless they are not contiguous or not aligned to
+    64 bytes; numpy arrays likewise. Torch tensors give torch tensors, numpy arrays give numpy
+    arrays. Several threads may call it; they take turns.
+
+    Args:
+        program: what ``relax.build`` or ``tvm.compile`` returned, a loaded runtime module of it, or
+            a callable of torch tensors.
+        params: weights by parameter name, torch tensors or arrays; the other parameters are the
+            inputs.
+        device: a torch device; by default "cpu".
+        input_names: names of the inputs, in order; by default those of the program.
+        function: the function of the program to run.
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        params: Mapping[str, Any] | None = None,
+        device: Any = None,
+        input_names: Sequence[str] | None = None,
+        function: str = "main",
+    ):
+        self.device = torch.device(device or "cpu")
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise BackendUnavailableError(
+                f"device: got {self.device}, and no NVIDIA GPU is visible"
+            )
+        self._program = program
+        self._lock = threading.Lock()
+        names = list(input_names or ())
+        if callable(program):
+            self._function: Callable[..., Any] = program
+            self._parameters = [*names, *(params or {})]
+        else:
+            self._function, self._parameters = _virtual_machine(program, self.device, function)
+        self.set_params(params or {})
+        free = [name for name in self._parameters if name not in self._params]
+        if names and len(names) != len(free):
+            raise InputMismatchError(f"input_names: got {names}, expected names for {free}")
+        self.input_names = tuple(names or free)
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Exchange the weights.
+
+        Raises:
+            InputMismatchError: a name that the program does not have.
+        """
+        unknown = sorted(params.keys() - set(self._parameters))
+        if unknown:
+            raise InputMismatchError(f"params: got {unknown}, expected some of {self._parameters}")
+        self._params = {name: self._weight(value) for name, value in params.items()}
+
+    def run(self, *inputs: Any) -> list[Any]:
+        """Run on inputs in order.
+
+        Returns:
+            The outputs in order, torch tensors if any input was one, else numpy arrays.
+
+        Raises:
+            InputMismatchError: the number, shape, dtype or device of the inputs does not fit.
+        """
+        if len(inputs) != len(self.input_names):
+            raise InputMismatchError(
+                f"got {len(inputs)} inputs, expected {len(self.input_names)}:"
+                f" {', '.join(self.input_names)}"
+            )
+        from_torch = any(isinstance(x, torch.Tensor) for x in inputs)
+        given = iter([self._usable(n, x) for n, x in zip(self.input_names, inputs)])
+        arguments = [
+            self._params[name] if name in self._params else next(given) for name in self._parameters
+        ]
+        with self._lock:
+            outputs = self._call(arguments)
+        return outputs if from_torch else [y.cpu().numpy() for y in outputs]
+
+    def inference(self, *inputs: Any, **named: Any) -> dict[str, Any]:
+        """Run on inputs by position or name; the outputs as ``output0``, ``output1``, ..."""
+        unknown = [name for name in named if name not in self.input_names[len(inputs) :]]
+        if unknown:
+            raise InputMismatchError(
+                f"inputs {unknown} are unknown or given twice, expected {', '.join(self.input_names)}"
+            )
+        rest = [named[name] for name in self.input_names[len(inputs) :] if name in named]
+        return {f"output{i}": y for i, y in enumerate(self.run(*inputs, *rest))}
+
+    __call__ = inference_async = inference
+
+    def _call(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        try:
+            result = self._function(*arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
+            got = ", ".join(f"{x.dtype} {tuple(x.shape)}" for x in arguments)
+            refused = "ErrorContext" in str(error)  # TVM's check of the arguments
+            kind = InputMismatchError if refused else Torch2TrtError
+            raise kind(f"TVM could not run {self._parameters} with {got}: {error}") from error
+        return [_as_torch(y) for y in _flat(result)]
+
+    def _usable(self, name: str, value: Any) -> torch.Tensor:
+        if isinstance(value, torch.Tensor):
+            if value.device.type != self.device.type:
+                raise InputMismatchError(
+                    f"input {name!r}: got a tensor on {value.device}, expected {self.device}"
+                )
+            return _aligned(value.detach())
+        if not isinstance(value, (np.ndarray, np.generic)):
+            raise InputMismatchError(
+                f"input {name!r}: got {type(value).__name__}, expected a torch tensor or numpy array"
+            )
+        return self._weight(value)
+
+    def _weight(self, value: Any) -> torch.Tensor:
+        if not isinstance(value, torch.Tensor):
+            array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+            value = torch.from_numpy(np.array(array, order="C"))
+        return _aligned(value.detach().to(self.device))
+
+
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.contiguous()
+    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
+
+
+def _flat(result: Any) -> list[Any]:
+    if isinstance(result, torch.Tensor) or hasattr(result, "__dlpack__"):
+        return [result]
+    return [leaf for item in result for leaf in _flat(item)]
+
+
+def _as_torch(value: Any) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.from_dlpack(value)
+
+
+def _virtual_machine(
+    program: Any, device: torch.device, function: str
+) -> tuple[Callable[..., Any], list[str]]:
+    tvm = tvm_module()
+    try:
+        machine_class = tvm.relax.VirtualMachine
+    except AttributeError as error:
+        raise BackendUnavailableError(
+            f"TVM {tvm.__version__} has no Relax virtual machine; pass a callable"
+        ) from error
+    devices = [tvm.cpu()]
+    if device.type == "cuda":
+        devices.insert(0, tvm.cuda(device.index or 0))
+    machine = machine_class(program, devices)
+    try:
+        count = machine.module["get_function_arity"](function)
+    except (AttributeError, RuntimeError, ValueError) as error:
+        raise Torch2TrtError(f"the TVM program has no function {function!r}: {error}") from error
+    name_of = machine.module["get_function_param_name"]
+    return machine[function], [str(name_of(function, i)) for i in range(count)]
