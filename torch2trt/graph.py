@@ -26,12 +26,14 @@ class Value:
         type: the TorchScript type, "Tensor" for tensors.
         shape: the sizes recorded by the trace, None when unknown or not a tensor.
         dtype: the dtype recorded by the trace.
+        strides: the strides recorded by the trace; they tell which operations gave views.
     """
 
     name: str
     type: str = "Tensor"
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype | None = None
+    strides: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         if self.shape is None:
@@ -145,8 +147,8 @@ def _is_tensor(value: torch._C.Value) -> bool:
 def _value(value: torch._C.Value) -> Value:
     if not _is_tensor(value):
         return Value(value.debugName(), str(value.type()))
-    shape = value.type().sizes()
-    return Value(value.debugName(), "Tensor", None if shape is None else tuple(shape), value.type().dtype())
+    shape, strides = (None if v is None else tuple(v) for v in (value.type().sizes(), value.type().strides()))
+    return Value(value.debugName(), "Tensor", shape, value.type().dtype(), strides)
 
 
 def _attribute_path(node: torch._C.Node, paths: Mapping[str, str]) -> str:
@@ -156,10 +158,17 @@ def _attribute_path(node: torch._C.Node, paths: Mapping[str, str]) -> str:
 
 def _attributes(node: torch._C.Node, paths: Mapping[str, str]) -> dict[str, Any]:
     if node.kind() == "prim::Constant":
-        return {"value": node.output().toIValue()}
+        return {"value": _number_or_value(node.output().toIValue())}
     if node.kind() == "prim::GetAttr":
         return {"name": _attribute_path(node, paths)}
     return {name: getattr(node, node.kindOf(name))(name) for name in node.attributeNames()}
+
+
+def _number_or_value(value: Any) -> Any:
+    """Python numbers are traced as 0-d tensors of these dtypes; as numbers they keep their rules of type promotion."""
+    if isinstance(value, torch.Tensor) and value.dim() == 0 and value.dtype in (torch.int64, torch.float64, torch.bool):
+        return value.item()
+    return value
 
 
 def _node(node: torch._C.Node, paths: Mapping[str, str], scopes: Counter[str]) -> Node:

@@ -59,6 +59,10 @@ class Context:
         """Whether `value` is a symbolic tensor of this backend."""
         return False
 
+    def is_dim(self, value: Any) -> bool:
+        """Whether `value` is a symbolic integer of this backend."""
+        return False
+
     def shape(self, x: Tensor) -> tuple[Dim, ...]:
         """The shape as PyTorch means it: ints where static, symbolic integers where dynamic."""
         return tuple(x.shape)
@@ -66,6 +70,10 @@ class Context:
     def dtype(self, x: Tensor) -> torch.dtype:
         """The dtype as PyTorch names it."""
         return x.dtype
+
+    def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
+        """Whether an emitted dtype stands for the recorded one on this backend."""
+        return emitted == recorded
 
     def refuse(self, reason: str) -> UnsupportedOpError:
         """The error of a node that this backend cannot express; to be raised by the caller."""
@@ -256,6 +264,12 @@ class SymbolicContext(Context):
     def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
         """torch.grid_sample of [N, C, *spatial]: bilinear nearest bicubic; zeros border reflection."""
         raise self._missing("grid_sample")
+
+    def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
+        """``x * scale + shift`` with constants per channel (axis 1): batch normalisation with fixed statistics."""
+        ones = [1] * (len(self.shape(x)) - 2)
+        scaled = self.binary("mul", x, self.constant(scale.reshape(-1, *ones), "scale"))
+        return self.binary("add", scaled, self.constant(shift.reshape(-1, *ones), "shift"))
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         """Softmax of a float tensor."""

@@ -1,0 +1,177 @@
+"""Activation functions, each in terms of elementwise operators."""
+
+from __future__ import annotations
+
+import math
+
+from ..registry import op
+from .common import axis, dtype, dtype_of, tensor, to_float
+from .elementwise import add, clamp, div, erf, exp, gt, log, log1p, mul, neg, sigmoid, sub, tanh, where
+
+
+@op("aten::relu6")
+def relu6(ctx, x):
+    """relu6(Tensor self) -> Tensor"""
+    return clamp(ctx, x, 0, 6)
+
+
+@op("aten::hardtanh")
+def hardtanh(ctx, x, min_val=-1, max_val=1):
+    """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
+    return tensor(ctx, clamp(ctx, x, min_val, max_val), dtype(ctx, x))
+
+
+@op("aten::leaky_relu")
+def leaky_relu(ctx, x, negative_slope=0.01):
+    """leaky_relu(Tensor self, Scalar negative_slope=0.01) -> Tensor"""
+    return where(ctx, gt(ctx, x, 0), x, mul(ctx, x, negative_slope))
+
+
+@op("aten::prelu", "aten::_prelu_kernel")
+def prelu(ctx, x, weight):
+    """prelu(Tensor self, Tensor weight) -> Tensor: one slope, or one per channel (dimension 1)"""
+    dims = len(ctx.shape(x))
+    if not ctx.is_tensor(weight) and weight.numel() > 1 and dims > 2:
+        weight = weight.reshape(-1, *[1] * (dims - 2))
+    return where(ctx, gt(ctx, x, 0), x, mul(ctx, x, weight))
+
+
+@op("aten::elu")
+def elu(ctx, x, alpha=1, scale=1, input_scale=1):
+    """elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor"""
+    scaled = x if input_scale == 1 else mul(ctx, x, input_scale)
+    negative = mul(ctx, sub(ctx, exp(ctx, scaled), 1), alpha * scale)
+    return where(ctx, gt(ctx, x, 0), x if scale == 1 else mul(ctx, x, scale), negative)
+
+
+@op("aten::selu")
+def selu(ctx, x):
+    """selu(Tensor self) -> Tensor"""
+    return elu(ctx, x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1)
+
+
+@op("aten::celu")
+def celu(ctx, x, alpha=1.0):
+    """celu(Tensor self, Scalar alpha=1.0) -> Tensor"""
+    return elu(ctx, x, alpha, 1, 1.0 / alpha)
+
+
+@op("aten::softplus")
+def softplus(ctx, x, beta=1, threshold=20):
+    """softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor"""
+    scaled = x if beta == 1 else mul(ctx, x, beta)
+    soft = log1p(ctx, exp(ctx, clamp(ctx, scaled, None, threshold)))
+    return where(ctx, gt(ctx, scaled, threshold), x, soft if beta == 1 else div(ctx, soft, beta))
+
+
+@op("aten::softsign")
+def softsign(ctx, x):
+    """softsign(Tensor self) -> Tensor"""
+    from .elementwise import abs_
+
+    return div(ctx, x, add(ctx, abs_(ctx, x), 1))
+
+
+@op("aten::silu")
+def silu(ctx, x):
+    """silu(Tensor self) -> Tensor"""
+    return mul(ctx, x, sigmoid(ctx, x))
+
+
+@op("aten::mish")
+def mish(ctx, x):
+    """mish(Tensor self) -> Tensor"""
+    return mul(ctx, x, tanh(ctx, softplus(ctx, x)))
+
+
+@op("aten::hardsigmoid")
+def hardsigmoid(ctx, x):
+    """hardsigmoid(Tensor self) -> Tensor"""
+    return div(ctx, clamp(ctx, add(ctx, x, 3), 0, 6), 6)
+
+
+@op("aten::hardswish")
+def hardswish(ctx, x):
+    """hardswish(Tensor self) -> Tensor"""
+    return div(ctx, mul(ctx, x, clamp(ctx, add(ctx, x, 3), 0, 6)), 6)
+
+
+@op("aten::gelu")
+def gelu(ctx, x, approximate="none"):
+    """gelu(Tensor self, *, str approximate='none') -> Tensor"""
+    if approximate == "tanh":
+        inner = mul(ctx, x, add(ctx, mul(ctx, mul(ctx, x, x), 0.044715), 1))
+        return mul(ctx, mul(ctx, x, 0.5), add(ctx, tanh(ctx, mul(ctx, inner, math.sqrt(2 / math.pi))), 1))
+    return mul(ctx, mul(ctx, x, 0.5), add(ctx, erf(ctx, mul(ctx, x, math.sqrt(0.5))), 1))
+
+
+@op("aten::glu")
+def glu(ctx, x, dim=-1):
+    """glu(Tensor self, int dim=-1) -> Tensor"""
+    from .shape import chunk
+
+    first, second = chunk(ctx, x, 2, dim)
+    return mul(ctx, first, sigmoid(ctx, second))
+
+
+@op("aten::threshold")
+def threshold(ctx, x, threshold, value):
+    """threshold(Tensor self, Scalar threshold, Scalar value) -> Tensor"""
+    return where(ctx, gt(ctx, x, threshold), x, tensor(ctx, value, dtype(ctx, x)))
+
+
+@op("aten::hardshrink")
+def hardshrink(ctx, x, lambd=0.5):
+    """hardshrink(Tensor self, Scalar lambd=0.5) -> Tensor"""
+    from .elementwise import abs_, le
+
+    return where(ctx, le(ctx, abs_(ctx, x), lambd), tensor(ctx, 0, dtype(ctx, x)), x)
+
+
+@op("aten::softshrink")
+def softshrink(ctx, x, lambd=0.5):
+    """softshrink(Tensor self, Scalar lambd=0.5) -> Tensor"""
+    return sub(ctx, x, clamp(ctx, x, -lambd, lambd))
+
+
+@op("aten::log_sigmoid")
+def log_sigmoid(ctx, x):
+    """log_sigmoid(Tensor self) -> Tensor: min(x, 0) - log1p(exp(-|x|))"""
+    from .elementwise import abs_
+
+    return sub(ctx, clamp(ctx, x, None, 0), log1p(ctx, exp(ctx, neg(ctx, abs_(ctx, x)))))
+
+
+@op("aten::softmax", "aten::_softmax", "aten::special_softmax")
+def softmax(ctx, x, dim, dtype=None):
+    """softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor"""
+    x = to_float(ctx, tensor(ctx, x, None if isinstance(dtype, bool) else dtype_of(dtype)))
+    if not ctx.shape(x):
+        return exp(ctx, sub(ctx, x, x))
+    return ctx.softmax(x, axis(ctx, x, dim))
+
+
+@op("aten::log_softmax", "aten::_log_softmax", "aten::special_log_softmax")
+def log_softmax(ctx, x, dim, dtype=None):
+    """log_softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor"""
+    from .reduction import amax, sum_
+
+    x = to_float(ctx, tensor(ctx, x, None if isinstance(dtype, bool) else dtype_of(dtype)))
+    shifted = sub(ctx, x, amax(ctx, x, [dim], True))
+    return sub(ctx, shifted, log(ctx, sum_(ctx, exp(ctx, shifted), [dim], True)))
+
+
+@op("aten::softmin")
+def softmin(ctx, x, dim, dtype=None):
+    """softmin(Tensor input, int dim, ScalarType? dtype=None) -> Tensor"""
+    return softmax(ctx, neg(ctx, x), dim, dtype)
+
+
+@op("aten::rrelu")
+def rrelu(ctx, x, lower=0.125, upper=1 / 3, training=False, generator=None):
+    """rrelu(Tensor self, Scalar lower, Scalar upper, bool training=False, Generator? generator=None) -> Tensor"""
+    if training:
+        raise ctx.refuse("rrelu in training mode is random; call module.eval() first")
+    return leaky_relu(ctx, x, (lower + upper) / 2)
+
+

@@ -1,0 +1,215 @@
+"""Elementwise arithmetic, comparison and logic."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+
+from ..registry import op
+from .common import dtype, dtype_of, promote, result_type, tensor, to_float
+
+
+def unary(*names: str, primitive: str, floats: bool = False):
+    """A table row: an ATen function of one tensor that is one primitive; `floats`: integers become floats first."""
+
+    @op(*names)
+    def emit(ctx, x):
+        return ctx.unary(primitive, to_float(ctx, x) if floats else x)
+
+    return emit
+
+
+abs_ = unary("aten::abs", "aten::absolute", primitive="abs")
+neg = unary("aten::neg", "aten::negative", primitive="neg")
+sign = unary("aten::sign", "aten::sgn", primitive="sign")
+exp = unary("aten::exp", primitive="exp", floats=True)
+expm1 = unary("aten::expm1", primitive="expm1", floats=True)
+log = unary("aten::log", primitive="log", floats=True)
+log1p = unary("aten::log1p", primitive="log1p", floats=True)
+log2 = unary("aten::log2", primitive="log2", floats=True)
+sqrt = unary("aten::sqrt", primitive="sqrt", floats=True)
+rsqrt = unary("aten::rsqrt", primitive="rsqrt", floats=True)
+reciprocal = unary("aten::reciprocal", primitive="reciprocal", floats=True)
+sin = unary("aten::sin", primitive="sin", floats=True)
+cos = unary("aten::cos", primitive="cos", floats=True)
+tan = unary("aten::tan", primitive="tan", floats=True)
+asin = unary("aten::asin", "aten::arcsin", primitive="asin", floats=True)
+acos = unary("aten::acos", "aten::arccos", primitive="acos", floats=True)
+atan = unary("aten::atan", "aten::arctan", primitive="atan", floats=True)
+sinh = unary("aten::sinh", primitive="sinh", floats=True)
+cosh = unary("aten::cosh", primitive="cosh", floats=True)
+tanh = unary("aten::tanh", primitive="tanh", floats=True)
+asinh = unary("aten::asinh", "aten::arcsinh", primitive="asinh", floats=True)
+acosh = unary("aten::acosh", "aten::arccosh", primitive="acosh", floats=True)
+atanh = unary("aten::atanh", "aten::arctanh", primitive="atanh", floats=True)
+erf = unary("aten::erf", "aten::special_erf", primitive="erf", floats=True)
+sigmoid = unary("aten::sigmoid", "aten::special_expit", primitive="sigmoid", floats=True)
+relu = unary("aten::relu", primitive="relu")
+
+
+def rounding(*names: str, primitive: str):
+    """A table row: rounding, which leaves integers as they are."""
+
+    @op(*names)
+    def emit(ctx, x):
+        return ctx.unary(primitive, x) if dtype(ctx, x).is_floating_point else x
+
+    return emit
+
+
+ceil = rounding("aten::ceil", primitive="ceil")
+floor = rounding("aten::floor", primitive="floor")
+trunc = rounding("aten::trunc", "aten::fix", primitive="trunc")
+round_ = rounding("aten::round", primitive="round")
+
+
+@op("aten::round.decimals")
+def round_decimals(ctx, x, decimals=0):
+    """round.decimals(Tensor self, *, int decimals) -> Tensor"""
+    if decimals == 0:
+        return round_(ctx, x)
+    factor = 10.0 ** abs(decimals)
+    if decimals > 0:
+        return div(ctx, round_(ctx, mul(ctx, x, factor)), factor)
+    return mul(ctx, round_(ctx, div(ctx, x, factor)), factor)
+
+
+def binary(*names: str, primitive: str, numbers=None):
+    """A table row: an ATen function of two promoted operands that is one primitive."""
+
+    @op(*names, numbers=numbers)
+    def emit(ctx, x, other):
+        return ctx.binary(primitive, *promote(ctx, x, other))
+
+    return emit
+
+
+mul = binary("aten::mul", "aten::multiply", primitive="mul", numbers=operator.mul)
+maximum = binary("aten::maximum", "aten::max.other", primitive="maximum")
+minimum = binary("aten::minimum", "aten::min.other", primitive="minimum")
+remainder = binary("aten::remainder", primitive="remainder", numbers=operator.mod)
+fmod = binary("aten::fmod", primitive="fmod")
+eq = binary("aten::eq", primitive="eq", numbers=operator.eq)
+ne = binary("aten::ne", "aten::not_equal", primitive="ne")
+lt = binary("aten::lt", "aten::less", primitive="lt")
+le = binary("aten::le", "aten::less_equal", primitive="le")
+gt = binary("aten::gt", "aten::greater", primitive="gt")
+ge = binary("aten::ge", "aten::greater_equal", primitive="ge")
+
+
+def _scaled(ctx, other, alpha):
+    return other if alpha == 1 else mul(ctx, other, alpha) if not isinstance(other, (int, float)) else other * alpha
+
+
+@op("aten::add", numbers=lambda x, other, alpha=1: x + alpha * other)
+def add(ctx, x, other, alpha=1):
+    """add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
+    x, other = promote(ctx, x, _scaled(ctx, other, alpha), to=result_type(ctx, x, other))
+    return ctx.binary("logical_or" if dtype(ctx, x) == torch.bool else "add", x, other)
+
+
+@op("aten::sub", "aten::subtract", numbers=lambda x, other, alpha=1: x - alpha * other)
+def sub(ctx, x, other, alpha=1):
+    """sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
+    return ctx.binary("sub", *promote(ctx, x, _scaled(ctx, other, alpha), to=result_type(ctx, x, other)))
+
+
+@op("aten::rsub", numbers=lambda x, other, alpha=1: other - alpha * x)
+def rsub(ctx, x, other, alpha=1):
+    """rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor: other - alpha * self"""
+    return ctx.binary("sub", *promote(ctx, other, _scaled(ctx, x, alpha), to=result_type(ctx, x, other)))
+
+
+def _divide_numbers(x, other, rounding_mode=None):
+    return x // other if rounding_mode is not None else x / other
+
+
+@op("aten::div", "aten::divide", "aten::true_divide", numbers=_divide_numbers)
+def div(ctx, x, other, rounding_mode=None):
+    """div.Tensor_mode(Tensor self, Tensor other, *, str? rounding_mode) -> Tensor"""
+    if rounding_mode is not None:
+        primitive = {"floor": "floordiv", "trunc": "truncdiv"}[rounding_mode]
+        return ctx.binary(primitive, *promote(ctx, x, other))
+    kind = result_type(ctx, x, other)
+    return ctx.binary("div", *promote(ctx, x, other, to=kind if kind.is_floating_point else torch.get_default_dtype()))
+
+
+@op("aten::floor_divide", "aten::floordiv", numbers=operator.floordiv)
+def floor_divide(ctx, x, other):
+    """floor_divide(Tensor self, Tensor other) -> Tensor"""
+    return div(ctx, x, other, "floor")
+
+
+@op("aten::pow", "aten::float_power")
+def pow_(ctx, x, exponent):
+    """pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor"""
+    simple = {2: lambda: mul(ctx, x, x), 1: lambda: x, 0.5: lambda: sqrt(ctx, x), -1: lambda: reciprocal(ctx, x)}
+    if isinstance(exponent, (int, float)) and exponent in simple and dtype(ctx, x).is_floating_point:
+        return simple[exponent]()
+    return ctx.binary("pow", *promote(ctx, x, exponent))
+
+
+@op("aten::square")
+def square(ctx, x):
+    """square(Tensor self) -> Tensor"""
+    return mul(ctx, x, x)
+
+
+@op("aten::clamp", "aten::clip")
+def clamp(ctx, x, min=None, max=None):
+    """clamp(Tensor self, Scalar? min=None, Scalar? max=None) -> Tensor"""
+    kind = result_type(ctx, *[v for v in (x, min, max) if v is not None])
+    x = tensor(ctx, x, kind)
+    if min is not None:
+        x = ctx.binary("maximum", x, tensor(ctx, min, kind))
+    return x if max is None else ctx.binary("minimum", x, tensor(ctx, max, kind))
+
+
+@op("aten::clamp_min")
+def clamp_min(ctx, x, min):
+    """clamp_min(Tensor self, Scalar min) -> Tensor"""
+    return clamp(ctx, x, min, None)
+
+
+@op("aten::clamp_max")
+def clamp_max(ctx, x, max):
+    """clamp_max(Tensor self, Scalar max) -> Tensor"""
+    return clamp(ctx, x, None, max)
+
+
+@op("aten::where.self", "aten::where.ScalarSelf", "aten::where.ScalarOther", "aten::where.Scalar")
+def where(ctx, condition, x, other):
+    """where.self(Tensor condition, Tensor self, Tensor other) -> Tensor"""
+    return ctx.where(tensor(ctx, condition, torch.bool), *promote(ctx, x, other))
+
+
+@op("aten::masked_fill")
+def masked_fill(ctx, x, mask, value):
+    """masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor"""
+    kind = dtype(ctx, x)
+    return ctx.where(tensor(ctx, mask, torch.bool), tensor(ctx, value, kind), tensor(ctx, x, kind))
+
+
+@op("aten::to.dtype")
+def to_dtype(ctx, x, dtype, *_):
+    """to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, ...) -> Tensor"""
+    return tensor(ctx, x, dtype_of(dtype))
+
+
+@op("aten::to.device", "aten::to.prim_Device")
+def to_device(ctx, x, device, dtype=None, *_):
+    """to.device(Tensor self, Device device, ScalarType dtype, ...) -> Tensor"""
+    return tensor(ctx, x, dtype_of(dtype))
+
+
+@op("aten::to.dtype_layout", "aten::_to_copy")
+def to_layout(ctx, x, dtype=None, *_):
+    """to.dtype_layout(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, ...) -> Tensor"""
+    return tensor(ctx, x, dtype_of(dtype))
+
+
+@op("aten::to.other", "aten::type_as")
+def to_other(ctx, x, other, *_):
+    """to.other(Tensor self, Tensor other, ...) -> Tensor"""
+    return tensor(ctx, x, dtype(ctx, other))

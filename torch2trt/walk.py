@@ -1,0 +1,191 @@
+"""The walk: evaluate a graph node by node in the active context."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from .backends.base import Context
+from .errors import ConversionError, Torch2TrtError, UnsupportedOpError
+from .graph import Graph, Node, Value
+from .registry import Handler, builtin, has_symbolic, run_torch, torch_operator, user_handler
+
+Values = Mapping[str, Any]
+
+
+def walk(
+    graph: Graph, inputs: Sequence[Any], attribute: Callable[[str], Any], ctx: Context, verbose: bool = False
+) -> list[Any]:
+    """Evaluate `graph` on `inputs`; symbolic inputs emit into `ctx`, torch tensors compute.
+
+    Args:
+        attribute: gives the parameter or buffer at a path.
+        verbose: write a line per node: scope, and the shapes going in and out.
+
+    Returns:
+        The values of ``graph.outputs``.
+    """
+    env: dict[str, Any] = dict(zip((v.name for v in graph.inputs), inputs))
+    exact = same_sizes(ctx, graph.inputs, inputs)
+    remaining = uses(graph)
+    outer = ctx.node
+    try:
+        for node in graph.nodes:
+            arguments = [env[v.name] for v in node.inputs]
+            ctx.node = node
+            for value, result in zip(node.outputs, run_node(node, arguments, attribute, ctx, exact)):
+                env[value.name] = result
+            if verbose and not node.kind.startswith("prim::"):
+                sys.stdout.write(_describe(ctx, node, arguments, [env[v.name] for v in node.outputs]))
+            for value in node.inputs:
+                remaining[value.name] -= 1
+                if not remaining[value.name]:
+                    del env[value.name]
+        return [env[v.name] for v in graph.outputs]
+    finally:
+        ctx.node = outer
+
+
+def uses(graph: Graph) -> dict[str, int]:
+    """How often each value is read; the outputs of the graph are never done with."""
+    counts: dict[str, int] = {}
+    for value in (v for node in graph.nodes for v in node.inputs):
+        counts[value.name] = counts.get(value.name, 0) + 1
+    for value in graph.outputs:
+        counts[value.name] = counts.get(value.name, 0) + 1
+    return counts
+
+
+def run_node(
+    node: Node, arguments: list[Any], attribute: Callable[[str], Any], ctx: Context, exact: bool
+) -> list[Any]:
+    """The outputs of one node, checked against what the trace recorded where they are symbolic."""
+    if node.kind == "prim::GetAttr":
+        value = attribute(node.attributes["name"])
+        return [value.detach() if isinstance(value, torch.Tensor) else value]
+    handler = user_handler(node.kind, node.overload)
+    symbolic = has_symbolic(ctx, arguments)
+    if handler is None and not symbolic and not node.kind.startswith("prim::"):
+        result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
+        return list(result) if isinstance(result, tuple) else [result]
+    handler = handler or _builtin(node, ctx)
+    if symbolic and any(v.type == "Tensor" and ctx.is_dim(a) for v, a in zip(node.inputs, arguments)):
+        numbers = getattr(getattr(handler, "__self__", None), "numbers", None)
+        if numbers is not None and all(_is_number(ctx, a) for a in arguments):
+            return [numbers(*map(_number, arguments))]
+        arguments = [
+            ctx.reshape(ctx.size_tensor([a]), []) if v.type == "Tensor" and ctx.is_dim(a) else a
+            for v, a in zip(node.inputs, arguments)
+        ]
+    outputs = _call(handler, node, arguments, ctx)
+    if symbolic:
+        for value, output in zip(node.outputs, outputs):
+            check_recorded(ctx, node, value, output, exact)
+    return outputs
+
+
+def _is_number(ctx: Context, value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.dim() == 0 and not value.is_floating_point()
+    return ctx.is_dim(value) or value is None or isinstance(value, (bool, int, str))
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def _builtin(node: Node, ctx: Context) -> Handler:
+    handler = builtin(node.kind, node.overload)
+    if handler is None:
+        raise UnsupportedOpError(f"{node.where}: no handler (backend: {ctx.name})")
+    return handler
+
+
+def _call(handler: Handler, node: Node, arguments: list[Any], ctx: Context) -> list[Any]:
+    try:
+        outputs = handler(arguments, node.attributes, node.scope)
+    except Torch2TrtError:
+        raise
+    except Exception as error:
+        raise ConversionError(
+            f"{node.where}: the {ctx.name} handler failed on {_shapes(ctx, arguments)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(outputs, (list, tuple)) or len(outputs) != len(node.outputs):
+        got = f"{len(outputs)} values" if isinstance(outputs, (list, tuple)) else type(outputs).__name__
+        raise ConversionError(f"{node.where}: the handler returned {got}, expected a list of {len(node.outputs)}")
+    return list(outputs)
+
+
+def check_recorded(ctx: Context, node: Node, value: Value, output: Any, exact: bool) -> None:
+    """Compare rank, static sizes and dtype of an emitted tensor with what the trace recorded.
+
+    Raises:
+        ConversionError: they differ, so the handler is wrong or does not fit this traced program.
+    """
+    if value.shape is None or not ctx.is_tensor(output):
+        return
+    shape, dtype = ctx.shape(output), ctx.dtype(output)
+    sizes_fit = len(shape) == len(value.shape) and (
+        not exact or all(not isinstance(d, int) or d == r for d, r in zip(shape, value.shape))
+    )
+    if not sizes_fit or not ctx.same_dtype(dtype, value.dtype):
+        raise ConversionError(
+            f"{node.where}: the {ctx.name} handler gave {_short(dtype)}{list(map(str, shape))}, "
+            f"the trace recorded {_short(value.dtype)}{list(value.shape)}"
+        )
+
+
+def same_sizes(ctx: Context, values: Sequence[Value], inputs: Sequence[Any]) -> bool:
+    """Whether all inputs have the traced sizes, dynamic dimensions aside; only then sizes can be compared."""
+    return all(
+        value.shape is None
+        or not ctx.is_tensor(x)
+        or all(not isinstance(d, int) or d == r for d, r in zip(ctx.shape(x), value.shape))
+        for value, x in zip(values, inputs)
+    )
+
+
+def unsupported(graph: Graph, ctx: Context) -> list[Node]:
+    """The nodes that `ctx` has no handler for: those that depend on an input, and unknown ones that PyTorch cannot run."""
+    if ctx.is_torch:
+        return [n for n in graph.nodes if not _runs_in_torch(n) and not _handled(n)]
+    dependent = {v.name for v in graph.inputs}
+    missing = []
+    for node in graph.nodes:
+        depends = any(v.name in dependent for v in node.inputs)
+        if depends:
+            dependent.update(v.name for v in node.outputs)
+        if not _handled(node) and (depends or not _runs_in_torch(node)):
+            missing.append(node)
+    return missing
+
+
+def _handled(node: Node) -> bool:
+    return any(find(node.kind, node.overload) is not None for find in (user_handler, builtin))
+
+
+def _runs_in_torch(node: Node) -> bool:
+    return node.kind == "prim::GetAttr" or torch_operator(node.name) is not None
+
+
+def _short(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _shapes(ctx: Context, values: Any) -> str:
+    if isinstance(values, (list, tuple)):
+        return f"[{', '.join(_shapes(ctx, v) for v in values)}]"
+    if ctx.is_tensor(values):
+        return f"{_short(ctx.dtype(values))}[{', '.join(str(d) for d in ctx.shape(values))}]"
+    if isinstance(values, torch.Tensor):
+        return f"{_short(values.dtype)}{list(values.shape)}"
+    return repr(values)
+
+
+def _describe(ctx: Context, node: Node, inputs: list[Any], outputs: list[Any]) -> str:
+    got = ", ".join(_shapes(ctx, v) for v in inputs)
+    made = ", ".join(_shapes(ctx, v) for v in outputs)
+    return f"{node.scope}: {node.name}({got}) ==>> {made}\n"
