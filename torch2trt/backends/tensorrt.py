@@ -1,0 +1,57 @@
+"""The TensorRT context: every primitive as layers of one ``INetworkDefinition``.
+
+Runs with TensorRT 8.6, 10, 11 and TensorRT-RTX; what a release lacks is found by attribute and composed from what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ConversionError
+from .base import Tensor
+from .tensorrt_resize import ResizeMixin
+
+
+class TensorRTContext(ResizeMixin):
+    """Emits into a network with explicit batch dimension; its symbolic tensors are the network's own ``ITensor``.
+
+    Every layer is named after the node that it came from, and constants that come from the module carry weight names
+    (``weight_dict``), so that an engine can be refitted.
+    """
+
+    name = "tensorrt"
+    lineage = ("tensorrt",)
+    is_tensorrt = True
+
+    def __init__(self, network: Any) -> None:
+        if getattr(network, "has_implicit_batch_dimension", False):
+            raise ConversionError(
+                "the network has an implicit batch dimension; make it with 1 << int(NetworkDefinitionCreationFlag."
+                "EXPLICIT_BATCH), or with torch2trt.backends.trt_api.create_network(builder)"
+            )
+        super().__init__(network)
+
+    def finish(self, outputs: Sequence[Tensor], names: Sequence[str] | None = None) -> list[Tensor]:
+        """Mark network outputs.
+
+        A network input, or a tensor that is an output already, is marked through an identity layer.
+
+        Args:
+            outputs: the tensors, in order.
+            names: their names; by default they keep the names of their layers.
+
+        Returns:
+            The tensors that were marked.
+        """
+        marked = []
+        for i, tensor in enumerate(outputs):
+            if tensor.is_network_input or tensor.is_network_output:
+                tensor = self.out(self.network.add_identity(tensor))
+            if names is not None:
+                tensor.name = names[i]
+                self._state.taken.add(names[i])
+            self.network.mark_output(tensor)
+            marked.append(tensor)
+        return marked
+

@@ -1,0 +1,256 @@
+"""What every TensorRT primitive is built from: layers with names, constants with names, dtypes and ranks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import ConversionError
+from . import trt_api
+from .base import Dim, Operand, SymbolicContext, Tensor
+from .tensorrt_dims import DimsMixin
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+INTS = (torch.int64, torch.int32, torch.int8, torch.uint8)
+_INT32 = torch.iinfo(torch.int32)
+
+
+@dataclass
+class _NetworkState:
+    """What belongs to one network, however many contexts emit into it."""
+
+    taken: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    arrays: list[np.ndarray] = field(default_factory=list)
+    recorder: Any = None
+
+
+_STATES: weakref.WeakKeyDictionary[Any, _NetworkState] = weakref.WeakKeyDictionary()
+
+
+def _state_of(network: Any) -> _NetworkState:
+    state = _STATES.get(network)
+    if state is None:
+        state = _STATES[network] = _NetworkState()
+        if network.error_recorder is None:
+            state.recorder = trt_api.create_recorder()
+            network.error_recorder = state.recorder
+    for i in range(network.num_inputs):
+        state.taken.add(network.get_input(i).name)
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        state.taken.add(layer.name)
+        outputs = (layer.get_output(j) for j in range(layer.num_outputs))
+        state.taken.update(tensor.name for tensor in outputs if tensor is not None)
+    return state
+
+
+def is_weakly_typed(network: Any) -> bool:
+    """Whether precisions are constraints on layers (8.6, or a 10.x network without STRONGLY_TYPED)."""
+    trt = trt_api.trt()
+    if not hasattr(trt.ILayer, "precision"):
+        return False
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return flag is None or not network.get_flag(flag)
+
+
+class TensorRTBase(DimsMixin, SymbolicContext):
+    """Layers, constants, dtypes and ranks; the primitives are in the mixins that extend it.
+
+    Attributes:
+        network: the ``INetworkDefinition`` that is being defined.
+        weight_dict: the constants by weight name, as they were given (TensorRT may hold them in another dtype).
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.trt = trt_api.trt()
+        self.weight_dict: dict[str, torch.Tensor] = {}
+        self.index_dtype = trt_api.torch_dtype(trt_api.trt_dtype(torch.int64))
+        self._state = _state_of(network)
+        self._weakly_typed = is_weakly_typed(network)
+        self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
+        self._reset_dims()
+
+    # ---- names and layers ------------------------------------------------------------------------------------------
+    def unique(self, role: str = "") -> str:
+        """A name that no layer, tensor or weight of the network has yet."""
+        base = f"{self.scope}.{role}" if role else self.scope
+        state = self._state
+        name = base
+        while name in state.taken:
+            state.counts[base] = count = state.counts.get(base, 0) + 1
+            name = f"{base}.{count}"
+        state.taken.add(name)
+        return name
+
+    def out(self, layer: Any, index: int = 0) -> Tensor:
+        """Name a layer and its outputs after the current node, and return the output `index`.
+
+        Raises:
+            ConversionError: `layer` is None, that is, TensorRT refused it; with TensorRT's reason.
+        """
+        self.check(layer)
+        name = self.unique()
+        layer.name = name
+        if self.node is not None and hasattr(layer, "metadata"):
+            layer.metadata = f"{self.node.scope} | {self.node.source}"
+        if self._weakly_typed:
+            self._constrain(layer)
+        count = layer.num_outputs
+        for i in range(count):
+            layer.get_output(i).name = name if count == 1 else self.unique(f"output{i}")
+        return layer.get_output(index)
+
+    def check(self, added: Any) -> Any:
+        """`added` itself, unless TensorRT refused to add it.
+
+        Raises:
+            ConversionError: `added` is None; with TensorRT's reason.
+        """
+        if added is None:
+            self._unnamed.clear()
+            reasons = "; ".join(trt_api.take_errors(self.network)) or "no reason given, see the log"
+            raise self.refuse(f"TensorRT refused a layer: {reasons}")
+        for weights, role, tensor in self._unnamed:
+            name = self.unique(role)
+            self.weight_dict[name] = tensor
+            self.network.set_weights_name(weights, name)
+        self._unnamed.clear()
+        return added
+
+    def _constrain(self, layer: Any) -> None:
+        kinds = self.trt.DataType
+        floats = (kinds.FLOAT, kinds.HALF)
+        inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
+        wanted = next((t.dtype for t in inputs if t is not None and t.dtype in floats), None)
+        if wanted is None or layer.type == self.trt.LayerType.CAST:
+            return
+        layer.precision = wanted
+        for i in range(layer.num_outputs):
+            if layer.get_output(i).dtype in floats:
+                layer.set_output_type(i, wanted)
+
+    # ---- tensors ---------------------------------------------------------------------------------------------------
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, self.trt.ITensor)
+
+    def dtype(self, x: Tensor) -> torch.dtype:
+        return trt_api.torch_dtype(x.dtype)
+
+    def rank(self, x: Operand) -> int:
+        """The number of dimensions of a tensor or constant."""
+        return len(x.shape)
+
+    def input(self, name: str, shape: Sequence[Dim | None], dtype: torch.dtype) -> Tensor:
+        dims = tuple(-1 if dim is None else dim for dim in shape)
+        self._state.taken.add(name)
+        return self.check(self.network.add_input(name, trt_api.trt_dtype(dtype), dims))
+
+    # ---- constants -------------------------------------------------------------------------------------------------
+    def weights(self, tensor: torch.Tensor, role: str) -> Any:
+        """``trt.Weights`` over the values of `tensor`, named ``scope.role`` for refit.
+
+        The memory is contiguous, shared with `tensor` where that is on the CPU, and lives as long as the network. The
+        name is set by ``check`` when the layer exists, because TensorRT names only weights that a layer has.
+        """
+        weights = self.plain_weights(tensor)
+        if tensor.numel():
+            self._unnamed.append((weights, role, tensor))
+        return weights
+
+    def plain_weights(self, tensor: torch.Tensor) -> Any:
+        """``trt.Weights`` without a name; bfloat16 becomes float32, see ``constant``."""
+        tensor = tensor.detach()
+        if tensor.dtype == torch.bfloat16:
+            tensor = tensor.float()
+        if tensor.dtype == torch.int64 and self.index_dtype == torch.int32:
+            tensor = self._as_int32(tensor)
+        if tensor.dtype not in (*FLOATS, *INTS, torch.bool):
+            raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64 first")
+        array = np.ascontiguousarray(tensor.cpu().contiguous().numpy())
+        self._state.arrays.append(array)
+        return self.trt.Weights(array)
+
+    def _as_int32(self, tensor: torch.Tensor) -> torch.Tensor:
+        outside = tensor[(tensor < _INT32.min) | (tensor > _INT32.max)]
+        if outside.numel():
+            raise ConversionError(
+                f"{self.scope}: {trt_api.version()} has no int64 and the constant {outside[0].item()} does not fit int32"
+            )
+        return tensor.to(torch.int32)
+
+    def constant(self, value: torch.Tensor, role: str = "constant", shape: Sequence[int] | None = None) -> Tensor:
+        """A constant under the weight name ``scope.role``.
+
+        bfloat16 values are stored as float32 and cast in the network, which is exact and readable by every release.
+
+        Args:
+            value: the values; a 0-d float64 counts as a number and becomes float32.
+            role: the last part of the name.
+            shape: the shape of the layer, that of `value` with dimensions of 1 added or removed.
+        """
+        value = self._number(value)
+        return self._constant_layer(value, self.weights(value, role), shape)
+
+    def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """A constant without a weight name; float64 becomes float32."""
+        if value.dtype == torch.float64:
+            value = value.float()
+        return self._constant_layer(value, self.plain_weights(value), shape)
+
+    def _number(self, value: torch.Tensor) -> torch.Tensor:
+        return value.float() if value.dtype == torch.float64 and value.dim() == 0 else value
+
+    def _constant_layer(self, value: torch.Tensor, weights: Any, shape: Sequence[int] | None) -> Tensor:
+        shape = tuple(value.shape) if shape is None else tuple(shape)
+        x = self.out(self.network.add_constant(shape, weights))
+        if value.dtype == torch.bfloat16:
+            return self.out(self.network.add_cast(x, trt_api.trt_dtype(torch.bfloat16)))
+        return x
+
+    def number(self, value: float, dtype: torch.dtype, rank: int) -> Tensor:
+        """A literal of one element with `rank` dimensions."""
+        return self.literal(torch.tensor(value, dtype=dtype), (1,) * rank)
+
+    # ---- ranks and dtypes ------------------------------------------------------------------------------------------
+    def align(self, *operands: Operand) -> list[Tensor]:
+        """The operands as symbolic tensors of one rank (1s are prepended) and one dtype.
+
+        Raises:
+            UnsupportedOpError: the dtypes differ.
+        """
+        rank = max(self.rank(x) for x in operands)
+        aligned = [self._with_rank(x, rank) for x in operands]
+        if len({x.dtype for x in aligned}) > 1:
+            got = ", ".join(str(self.dtype(x)) for x in aligned)
+            raise self.refuse(f"the operands of one layer have the dtypes {got}, expected one dtype")
+        return aligned
+
+    def _with_rank(self, x: Operand, rank: int) -> Tensor:
+        missing = rank - self.rank(x)
+        if not self.is_tensor(x):
+            return self.constant(x, shape=(1,) * missing + tuple(x.shape))
+        return self.reshape(x, (1,) * missing + self.shape(x)) if missing else x
+
+    def axes(self, dims: Sequence[int]) -> int:
+        """TensorRT's bit mask of axes."""
+        return sum(1 << dim for dim in set(dims))
+
+    def via(self, dtype: torch.dtype, x: Operand) -> Tensor:
+        """`x` cast to `dtype`; a constant is cast in PyTorch."""
+        return self.cast(x, dtype) if self.is_tensor(x) else x.to(dtype)
+
+    def dtype_of(self, x: Operand) -> torch.dtype:
+        """The dtype of a tensor or constant."""
+        return self.dtype(x) if self.is_tensor(x) else x.dtype
+
+    def is_static(self, dims: Sequence[Dim]) -> bool:
+        """Whether no dimension is symbolic."""
+        return all(isinstance(dim, int) for dim in dims)

@@ -1,0 +1,183 @@
+"""Dimensions that are known only when the engine runs: integers made of shape tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..errors import ConversionError
+from .base import Dim, Tensor
+
+_OPERATIONS = {
+    "add": ("SUM", lambda a, b: a + b),
+    "sub": ("SUB", lambda a, b: a - b),
+    "mul": ("PROD", lambda a, b: a * b),
+    "floordiv": ("FLOOR_DIV", lambda a, b: a // b),
+    "min": ("MIN", min),
+    "max": ("MAX", max),
+}
+
+
+class SymInt:
+    """An integer that the engine computes, as a tensor of one element in the network.
+
+    ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what is trivial. The same
+    dimension of the same tensor is always the same object; two objects are equal only when they are identical.
+
+    Attributes:
+        tensor: the value, a 1-d integer tensor of one element.
+        source: (tensor name, axis) when it is a dimension of a tensor, else None.
+    """
+
+    def __init__(self, context: Any, tensor: Tensor, source: tuple[str, int] | None = None) -> None:
+        self.context = context
+        self.tensor = tensor
+        self.source = source
+
+    def _binary(self, name: str, a: Dim, b: Dim) -> Dim:
+        return self.context.dim_op(name, a, b)
+
+    def __add__(self, other: Dim) -> Dim:
+        return self._binary("add", self, other)
+
+    def __radd__(self, other: Dim) -> Dim:
+        return self._binary("add", other, self)
+
+    def __sub__(self, other: Dim) -> Dim:
+        return self._binary("sub", self, other)
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return self._binary("sub", other, self)
+
+    def __mul__(self, other: Dim) -> Dim:
+        return self._binary("mul", self, other)
+
+    def __rmul__(self, other: Dim) -> Dim:
+        return self._binary("mul", other, self)
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        return self._binary("floordiv", self, other)
+
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return self._binary("floordiv", other, self)
+
+    def __mod__(self, other: Dim) -> Dim:
+        return self - self // other * other
+
+    def __rmod__(self, other: Dim) -> Dim:
+        return other - other // self * self
+
+    def __neg__(self) -> Dim:
+        return self._binary("sub", 0, self)
+
+    def __repr__(self) -> str:
+        return f"SymInt({self.tensor.name})"
+
+    def _unknown(self, *_: object) -> bool:
+        raise ConversionError(
+            f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be compared, be a condition "
+            "or become a Python number; make this dimension static, or compute with tensors"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _unknown
+
+
+def _simplified(name: str, a: Dim, b: Dim) -> Dim | None:
+    if isinstance(a, int) and isinstance(b, int):
+        return _OPERATIONS[name][1](a, b)
+    if a is b and name in ("sub", "floordiv", "min", "max"):
+        return {"sub": 0, "floordiv": 1}.get(name, a)
+    neutral = 0 if name in ("add", "sub") else 1
+    if name in ("min", "max"):
+        return None
+    if isinstance(b, int) and b == neutral:
+        return a
+    if isinstance(a, int) and a == neutral and name in ("add", "mul"):
+        return b
+    if name == "mul" and 0 in [x for x in (a, b) if isinstance(x, int)]:
+        return 0
+    return None
+
+
+class DimsMixin:
+    """Shapes and symbolic integers of a TensorRT context."""
+
+    network: Any
+    trt: Any
+    index_dtype: torch.dtype
+
+    def _reset_dims(self) -> None:
+        self._dims: dict[tuple[str, int], SymInt] = {}
+        self._shapes: dict[str, Tensor] = {}
+        self._results: dict[tuple[Any, ...], SymInt] = {}
+
+    def shape(self, x: Tensor) -> tuple[Dim, ...]:
+        static = tuple(x.shape)
+        if -1 not in static:
+            return static
+        return tuple(self._dim(x, i) if dim == -1 else dim for i, dim in enumerate(static))
+
+    def _dim(self, x: Tensor, axis: int) -> SymInt:
+        key = (x.name, axis)
+        if key not in self._dims:
+            layer = self.network.add_slice(self.shape_tensor(x), (axis,), (1,), (1,))
+            self._dims[key] = SymInt(self, self.out(layer), key)
+        return self._dims[key]
+
+    def shape_tensor(self, x: Tensor) -> Tensor:
+        """The shape of `x` as a 1-d tensor of the index dtype."""
+        if x.name not in self._shapes:
+            self._shapes[x.name] = self.cast(self.out(self.network.add_shape(x)), self.index_dtype)
+        return self._shapes[x.name]
+
+    def dim_op(self, name: str, a: Dim, b: Dim) -> Dim:
+        """An operation on two dimensions: add sub mul floordiv min max."""
+        for value in (a, b):
+            if not isinstance(value, (int, SymInt)):
+                return NotImplemented
+        simple = _simplified(name, a, b)
+        if simple is not None:
+            return simple
+        key = (name, a, b)
+        if key not in self._results:
+            operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
+            layer = self.network.add_elementwise(self.dim_tensor(a), self.dim_tensor(b), operation)
+            self._results[key] = SymInt(self, self.out(layer))
+        return self._results[key]
+
+    def dim_tensor(self, dim: Dim) -> Tensor:
+        """A dimension as a 1-d tensor of one element."""
+        return self._literal_dims([dim]) if isinstance(dim, int) else dim.tensor
+
+    def _literal_dims(self, dims: Sequence[int]) -> Tensor:
+        return self.literal(torch.tensor(list(dims), dtype=self.index_dtype))
+
+    def dims_tensor(self, dims: Sequence[Dim]) -> Tensor:
+        """`dims` as a 1-d tensor of the index dtype: a shape tensor."""
+        parts: list[Tensor] = []
+        run: list[int] = []
+        for dim in dims:
+            if isinstance(dim, int):
+                run.append(dim)
+                continue
+            if run:
+                parts.append(self._literal_dims(run))
+            run = []
+            parts.append(dim.tensor)
+        if run or not parts:
+            parts.append(self._literal_dims(run))
+        return parts[0] if len(parts) == 1 else self._joined(parts)
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        layer = self.network.add_concatenation(list(parts))
+        layer.axis = 0
+        return self.out(layer)
+
+    def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
+        return self.cast(self.dims_tensor(dims), dtype)
+
+    def as_dim(self, x: Tensor) -> Dim:
+        x = self.cast(x, self.index_dtype)
+        return SymInt(self, x if tuple(x.shape) == (1,) else self.reshape(x, (1,)))

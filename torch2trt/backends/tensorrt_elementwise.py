@@ -1,0 +1,224 @@
+"""Elementwise primitives of TensorRT: casts, unary and binary operations, selection.
+
+NaN: TensorRT promises nothing about NaN in MAX, MIN and SIGN; ``maximum``, ``minimum`` and ``sign`` are these plain layers.
+Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and ``atan2`` as
+far as TensorRT keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from . import trt_api
+from .base import Operand, Tensor
+from .tensorrt_base import FLOATS, TensorRTBase
+
+_UNARY = {
+    "abs": "ABS", "neg": "NEG", "sign": "SIGN", "exp": "EXP", "log": "LOG", "sqrt": "SQRT", "reciprocal": "RECIP",
+    "sin": "SIN", "cos": "COS", "tan": "TAN", "asin": "ASIN", "acos": "ACOS", "atan": "ATAN", "sinh": "SINH",
+    "cosh": "COSH", "asinh": "ASINH", "acosh": "ACOSH", "atanh": "ATANH", "ceil": "CEIL", "floor": "FLOOR",
+    "round": "ROUND", "erf": "ERF",
+}  # fmt: skip
+_ACTIVATION = {"tanh": "TANH", "sigmoid": "SIGMOID", "relu": "RELU"}
+_BINARY = {
+    "add": "SUM", "sub": "SUB", "mul": "PROD", "div": "DIV", "maximum": "MAX", "minimum": "MIN", "eq": "EQUAL",
+    "lt": "LESS", "gt": "GREATER", "logical_and": "AND", "logical_or": "OR", "logical_xor": "XOR",
+}  # fmt: skip
+_BOOL_BINARY = {
+    "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
+    "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
+}  # fmt: skip
+_UNCHANGED_INTS = ("ceil", "floor", "round", "trunc")
+_NARROW = (torch.uint8, torch.int8)
+
+
+class ElementwiseMixin(TensorRTBase):
+    """cast, unary, binary and where; see ``SymbolicContext`` for their meaning."""
+
+    # ---- casts -----------------------------------------------------------------------------------------------------
+    def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        wanted = trt_api.trt_dtype(dtype)
+        if x.dtype == wanted:
+            return x
+        if dtype == torch.bool and self.dtype(x) in FLOATS:
+            return self._not(self.elementwise("EQUAL", x, self.number(0, self.dtype(x), self.rank(x))))
+        return self.out(self.network.add_cast(x, wanted))
+
+    # ---- unary -----------------------------------------------------------------------------------------------------
+    def unary(self, name: str, x: Tensor) -> Tensor:
+        dtype = self.dtype(x)
+        if name in ("isnan", "isinf"):
+            return self._is_special(name, x)
+        if name in ("logical_not", "bitwise_not") and dtype == torch.bool:
+            return self._not(x)
+        if dtype not in FLOATS:
+            return self._int_unary(name, x)
+        if name in _UNARY:
+            return self._unary_layer(_UNARY[name], x)
+        if name in _ACTIVATION:
+            return self.activation(_ACTIVATION[name], x)
+        composed = getattr(self, f"_{name}", None)
+        if composed is None:
+            raise self.refuse(f"unary {name} of {dtype} is not available")
+        return composed(x)
+
+    def activation(self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None) -> Tensor:
+        """An activation layer by the name of its ``ActivationType``."""
+        layer = self.check(self.network.add_activation(x, getattr(self.trt.ActivationType, kind)))
+        if alpha is not None:
+            layer.alpha = alpha
+        if beta is not None:
+            layer.beta = beta
+        return self.out(layer)
+
+    def _unary_layer(self, kind: str, x: Tensor) -> Tensor:
+        return self.out(self.network.add_unary(x, getattr(self.trt.UnaryOperation, kind)))
+
+    def _not(self, x: Tensor) -> Tensor:
+        return self._unary_layer("NOT", x)
+
+    def _is_special(self, name: str, x: Tensor) -> Tensor:
+        if self.dtype(x) not in FLOATS:
+            zero = self.number(0, torch.int32, self.rank(x))
+            return self.binary("lt", self.elementwise("PROD", self.cast(x, torch.int32), zero), zero)
+        if name == "isnan" and not hasattr(self.trt.UnaryOperation, "ISNAN"):
+            return self._not(self.elementwise("EQUAL", x, x))
+        return self._unary_layer(name.upper(), x)
+
+    def _int_unary(self, name: str, x: Tensor) -> Tensor:
+        dtype = self.dtype(x)
+        if name in _UNCHANGED_INTS:
+            return x
+        if dtype in _NARROW or (dtype == torch.bool and name in ("sign", "abs")):
+            return self.cast(self._int_unary(name, self.cast(x, torch.int32)), dtype)
+        if name in ("abs", "neg", "sign"):
+            return self._unary_layer(_UNARY[name], x)
+        if name == "relu":
+            return self.elementwise("MAX", x, self.number(0, dtype, self.rank(x)))
+        if name == "bitwise_not":
+            return self.elementwise("SUB", self.number(-1, dtype, self.rank(x)), x)
+        if name == "logical_not":
+            return self.elementwise("EQUAL", x, self.number(0, dtype, self.rank(x)))
+        raise self.refuse(f"unary {name} of {dtype} is not available")
+
+    def _with(self, kind: str, x: Tensor, value: float, swapped: bool = False) -> Tensor:
+        constant = self.number(value, self.dtype(x), self.rank(x))
+        return self.elementwise(kind, constant, x) if swapped else self.elementwise(kind, x, constant)
+
+    def _rsqrt(self, x: Tensor) -> Tensor:
+        return self._unary_layer("RECIP", self._unary_layer("SQRT", x))
+
+    def _log2(self, x: Tensor) -> Tensor:
+        return self._with("PROD", self._unary_layer("LOG", x), 1 / math.log(2))
+
+    def _expm1(self, x: Tensor) -> Tensor:
+        """``tanh(x / 2) * (exp(x) + 1)``: no cancellation near 0."""
+        half = self.activation("TANH", self._with("PROD", x, 0.5))
+        return self.elementwise("PROD", half, self._with("SUM", self._unary_layer("EXP", x), 1))
+
+    def _log1p(self, x: Tensor) -> Tensor:
+        """``2 atanh(x / (2 + x))`` near 0, where ``log(1 + x)`` loses digits."""
+        ratio = self.elementwise("DIV", x, self._with("SUM", x, 2))
+        near = self._with("PROD", self._unary_layer("ATANH", ratio), 2)
+        far = self._unary_layer("LOG", self._with("SUM", x, 1))
+        return self._select(self._with("LESS", self._unary_layer("ABS", x), 0.5), near, far)
+
+    def _trunc(self, x: Tensor) -> Tensor:
+        negative = self._with("LESS", x, 0)
+        return self._select(negative, self._unary_layer("CEIL", x), self._unary_layer("FLOOR", x))
+
+    # ---- binary ----------------------------------------------------------------------------------------------------
+    def elementwise(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
+        """An elementwise layer by the name of its ``ElementWiseOperation``; ranks and dtypes are equal already."""
+        return self.out(self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind)))
+
+    def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
+        if name == "pow" and isinstance(b, torch.Tensor) and b.dim() == 0 and self.dtype_of(a) in FLOATS:
+            return self._power(a, b.item())
+        if name.startswith("shift_"):
+            return self._shift(name, a, b)
+        a, b = self.align(a, b)
+        dtype = self.dtype(a)
+        if dtype == torch.bool:
+            return self._bool_binary(name, a, b)
+        if dtype in _NARROW:
+            return self._narrow_binary(name, a, b)
+        if name in _BINARY:
+            return self.elementwise(_BINARY[name], a, b)
+        if name == "ne":
+            return self._not(self.elementwise("EQUAL", a, b))
+        if name in ("le", "ge"):
+            return self._or_equal("LESS" if name == "le" else "GREATER", a, b)
+        if name == "pow":
+            return self.elementwise("POW", a, b)
+        if name.startswith("bitwise_"):
+            return self._bitwise(name, a, b)
+        if dtype in FLOATS:
+            return self._float_binary(name, a, b)
+        return self._int_division(name, a, b)
+
+    def _or_equal(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
+        if self.dtype(a) not in FLOATS:
+            return self._not(self.elementwise("GREATER" if kind == "LESS" else "LESS", a, b))
+        return self.elementwise("OR", self.elementwise(kind, a, b), self.elementwise("EQUAL", a, b))
+
+    def _bool_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        kind = _BOOL_BINARY.get(name) or (name.startswith("logical_") and _BINARY.get(name))
+        if kind:
+            return self.elementwise(kind, a, b)
+        if name not in ("lt", "le", "gt", "ge"):
+            raise self.refuse(f"binary {name} of bool is not available")
+        return self.binary(name, self.cast(a, torch.int32), self.cast(b, torch.int32))
+
+    def _narrow_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """8-bit integers: computed in int32, wrapped as torch wraps them."""
+        dtype = self.dtype(a)
+        result = self.binary(name, self.cast(a, torch.int32), self.cast(b, torch.int32))
+        if self.dtype(result) == torch.bool:
+            return result
+        return self._wrap_narrow(result, dtype) if name in ("add", "sub", "mul", "pow") else self.cast(result, dtype)
+
+    def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        low = torch.iinfo(dtype).min
+        lifted = self._with("SUB", x, low)
+        wrapped = self._int_division("remainder", lifted, self.number(256, torch.int32, self.rank(x)))
+        return self.cast(self._with("SUM", wrapped, low), dtype)
+
+    def _int_division(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        kind = {"floordiv": "FLOOR_DIV", "remainder": "FLOOR_DIV", "truncdiv": "DIV", "fmod": "DIV"}.get(name)
+        if kind is None:
+            raise self.refuse(f"binary {name} of {self.dtype(a)} is not available")
+        quotient = self.elementwise(kind, a, b)
+        if name in ("floordiv", "truncdiv"):
+            return quotient
+        return self.elementwise("SUB", a, self.elementwise("PROD", quotient, b))
+
+    def _power(self, a: Operand, exponent: float) -> Tensor:
+        """``a ** exponent``; small exponents the way torch computes them."""
+        a = self.operand(a)
+        if exponent == 1:
+            return a
+        if exponent in (2, 3):
+            square = self.elementwise("PROD", a, a)
+            return square if exponent == 2 else self.elementwise("PROD", square, a)
+        if exponent in (0.5, -0.5):
+            root = self._unary_layer("SQRT", a)
+            return root if exponent == 0.5 else self._unary_layer("RECIP", root)
+        if exponent in (-1, -2):
+            return self._unary_layer("RECIP", a if exponent == -1 else self.elementwise("PROD", a, a))
+        return self._with("POW", a, exponent)
+
+    # ---- selection -------------------------------------------------------------------------------------------------
+    def where(self, condition: Operand, a: Operand, b: Operand) -> Tensor:
+        rank = max(self.rank(x) for x in (condition, a, b))
+        condition = self._with_rank(condition, rank)
+        a, b = self.align(self._with_rank(a, rank), self._with_rank(b, rank))
+        dtype = self.dtype(a)
+        if dtype in (torch.bool, *_NARROW):
+            a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
+        return self.cast(self._select(condition, a, b), dtype)
+
+    def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return self.out(self.network.add_select(condition, a, b))

@@ -1,0 +1,140 @@
+"""Elementwise operations that TensorRT lacks, composed without loss: remainders of floats, atan2, integer bits.
+
+Remainders of floats are exact as long as the quotient stays below 2**24; the product ``divisor * quotient`` is formed
+with its rounding error (Dekker's two-product), because a plain ``a - b * floor(a / b)`` is off by a whole divisor where
+``a / b`` rounds up to an integer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .base import Operand, Tensor
+from .tensorrt_elementwise import ElementwiseMixin
+
+_SPLITTER = 4097.0  # 2**12 + 1: cuts a float32 into two halves of 12 bits
+
+
+class ExactMixin(ElementwiseMixin):
+    """The composed part of ``binary``."""
+
+    # ---- floats ----------------------------------------------------------------------------------------------------
+    def _float_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        if name == "atan2":
+            return self._atan2(a, b)
+        if name == "truncdiv":
+            return self._trunc(self.elementwise("DIV", a, b))
+        if name not in ("fmod", "remainder", "floordiv"):
+            raise self.refuse(f"binary {name} of {self.dtype(a)} is not available")
+        dtype = self.dtype(a)
+        a, b = self.cast(a, torch.float32), self.cast(b, torch.float32)
+        fmod = self._fmod(a, b)
+        if name == "fmod":
+            return self.cast(fmod, dtype)
+        negative = self.elementwise("XOR", self._with("LESS", fmod, 0), self._with("LESS", b, 0))
+        crosses = self.elementwise("AND", negative, self._not(self._with("EQUAL", fmod, 0)))
+        if name == "remainder":
+            return self.cast(self._select(crosses, self.elementwise("SUM", fmod, b), fmod), dtype)
+        return self.cast(self._floor_quotient(a, b, fmod, crosses), dtype)
+
+    def _floor_quotient(self, a: Tensor, b: Tensor, fmod: Tensor, crosses: Tensor) -> Tensor:
+        whole = self._unary_layer("ROUND", self.elementwise("DIV", self.elementwise("SUB", a, fmod), b))
+        floored = self._select(crosses, self._with("SUB", whole, 1), whole)
+        return self._select(self._with("EQUAL", b, 0), self.elementwise("DIV", a, b), floored)
+
+    def _fmod(self, a: Tensor, b: Tensor) -> Tensor:
+        size, divisor = self._unary_layer("ABS", a), self._unary_layer("ABS", b)
+        quotient = self._unary_layer("FLOOR", self.elementwise("DIV", size, divisor))
+        product, error = self._two_product(divisor, quotient)
+        rest = self.elementwise("SUB", self.elementwise("SUB", size, product), error)
+        rest = self._select(self._with("LESS", rest, 0), self.elementwise("SUM", rest, divisor), rest)
+        small = self.elementwise("LESS", size, divisor)
+        rest = self._select(small, size, rest)
+        return self._select(self._with("LESS", a, 0), self._unary_layer("NEG", rest), rest)
+
+    def _two_product(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        product = self.elementwise("PROD", a, b)
+        (a1, a2), (b1, b2) = self._halves(a), self._halves(b)
+        error = self.elementwise("SUB", product, self.elementwise("PROD", a1, b1))
+        error = self.elementwise("SUB", error, self.elementwise("PROD", a2, b1))
+        error = self.elementwise("SUB", error, self.elementwise("PROD", a1, b2))
+        return product, self.elementwise("SUB", self.elementwise("PROD", a2, b2), error)
+
+    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        big = self._with("PROD", x, _SPLITTER)
+        high = self.elementwise("SUB", big, self.elementwise("SUB", big, x))
+        return high, self.elementwise("SUB", x, high)
+
+    def _atan2(self, y: Tensor, x: Tensor) -> Tensor:
+        """From the ratio of the smaller to the larger side; right for infinities, zeros and their signs."""
+        height, width = self._unary_layer("ABS", y), self._unary_layer("ABS", x)
+        steep = self.elementwise("GREATER", height, width)
+        ratio = self._select(steep, self.elementwise("DIV", width, height), self.elementwise("DIV", height, width))
+        ones = self.number(1, self.dtype(x), self.rank(x))
+        zeros = self.number(0, self.dtype(x), self.rank(x))
+        diagonal = self._select(self._with("EQUAL", width, 0), zeros, ones)
+        ratio = self._select(self.elementwise("EQUAL", height, width), diagonal, ratio)
+        angle = self._unary_layer("ATAN", ratio)
+        angle = self._select(steep, self._with("SUB", angle, math.pi / 2, swapped=True), angle)
+        angle = self._select(self._is_negative(x), self._with("SUB", angle, math.pi, swapped=True), angle)
+        return self._select(self._is_negative(y), self._unary_layer("NEG", angle), angle)
+
+    def _is_negative(self, x: Tensor) -> Tensor:
+        """The sign bit: also true for negative zero."""
+        return self.elementwise("OR", self._with("LESS", x, 0), self._with("LESS", self._unary_layer("RECIP", x), 0))
+
+    # ---- bits ------------------------------------------------------------------------------------------------------
+    def _shift(self, name: str, a: Operand, b: Operand) -> Tensor:
+        """Shifts by 0 to width - 1 bits, as factors from a table; to the right it is a floor division."""
+        dtype = self.dtype_of(a)
+        if dtype not in (torch.int32, torch.int64, torch.uint8, torch.int8):
+            raise self.refuse(f"binary {name} of {dtype} is not available")
+        if dtype in (torch.uint8, torch.int8):
+            wide = self._shift(name, self.via(torch.int32, a), self.via(torch.int32, b))
+            return self._wrap_narrow(wide, dtype)
+        if name == "shift_left":
+            return self.binary("mul", a, self._powers_of_two(b, dtype))
+        half = self._halved(b)
+        once = self.binary("floordiv", a, self._powers_of_two(half, dtype))
+        return self.binary("floordiv", once, self._powers_of_two(self._minus(b, half), dtype))
+
+    def _halved(self, b: Operand) -> Operand:
+        two = torch.tensor(2, dtype=self.dtype_of(b))
+        return self.binary("floordiv", b, two) if self.is_tensor(b) else b // 2
+
+    def _minus(self, a: Operand, b: Operand) -> Operand:
+        return self.binary("sub", a, b) if self.is_tensor(a) else a - b
+
+    def _powers_of_two(self, exponent: Operand, dtype: torch.dtype) -> Operand:
+        table = torch.tensor([2**i for i in range(torch.iinfo(dtype).bits - 1)] + [torch.iinfo(dtype).min], dtype=dtype)
+        if not self.is_tensor(exponent):
+            return table[exponent.long()]
+        return self.take(self.literal(table), exponent, 0)
+
+    def _bitwise(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by comparison."""
+        dtype, rank = self.dtype(a), self.rank(a)
+        if rank == 8:
+            raise self.refuse(f"binary {name} of tensors with 8 dimensions is not available")
+        width = torch.iinfo(dtype).bits - 1
+        kind = {"bitwise_and": "MIN", "bitwise_or": "MAX", "bitwise_xor": "XOR"}[name]
+        powers = self.literal(torch.tensor([2**i for i in range(width)], dtype=dtype), (1,) * rank + (width,))
+        bits = [self._bits(x, powers) for x in (a, b)]
+        signs = [self._with("LESS", x, 0) for x in (a, b)]
+        if kind == "XOR":
+            mixed = self.cast(self._not(self.elementwise("EQUAL", *bits)), dtype)
+        else:
+            mixed = self.elementwise(kind, *bits)
+        total = self.reduce("sum", self.elementwise("PROD", mixed, powers), [rank], keepdim=False)
+        sign = self.elementwise({"MIN": "AND", "MAX": "OR"}.get(kind, kind), *signs)
+        lowest = self._with("PROD", self.cast(sign, dtype), torch.iinfo(dtype).min)
+        return self.elementwise("SUM", total, lowest)
+
+    def _bits(self, x: Tensor, powers: Tensor) -> Tensor:
+        x = self.reshape(x, self.shape(x) + (1,))
+        return self._int_division("remainder", *self.align(self.elementwise("FLOOR_DIV", x, powers), self._two(powers)))
+
+    def _two(self, like: Tensor) -> Tensor:
+        return self.number(2, self.dtype(like), self.rank(like))

@@ -1,0 +1,222 @@
+"""Matrix products, convolutions and pooling of TensorRT."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .base import Operand, Tensor
+from .tensorrt_base import FLOATS
+from .tensorrt_index import IndexMixin
+from .tensorrt_reduce import extreme
+
+
+class NetworkMixin(IndexMixin):
+    """matmul, einsum, convolutions, pooling and softmax; see ``SymbolicContext`` for their meaning."""
+
+    # ---- products --------------------------------------------------------------------------------------------------
+    def matmul(self, a: Operand, b: Operand) -> Tensor:
+        a, b = self.align(a, b)
+        if self.dtype(a) not in FLOATS:
+            return self._int_matmul(a, b)
+        plain = self.trt.MatrixOperation.NONE
+        return self.out(self.network.add_matrix_multiply(a, plain, b, plain))
+
+    def _int_matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        """TensorRT multiplies float matrices only: products on one more dimension, then their sum."""
+        rank = self.rank(a)
+        left = self.reshape(a, (*self.shape(a), 1))
+        right = self.reshape(b, (*self.shape(b)[:-2], 1, *self.shape(b)[-2:]))
+        return self.reduce("sum", self.binary("mul", left, right), [rank - 1], keepdim=False)
+
+    def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
+        """In steps of two operands, because releases before 10.12 take no more at once."""
+        left, result = equation.replace(" ", "").split("->")
+        terms = left.split(",")
+        tensors = [self.operand(x) for x in xs]
+        while len(tensors) > 2:
+            kept = set(result).union(*terms[2:])
+            middle = "".join(letter for letter in dict.fromkeys(terms[0] + terms[1]) if letter in kept)
+            tensors[:2] = [self._einsum_layer(f"{terms[0]},{terms[1]}->{middle}", tensors[:2])]
+            terms[:2] = [middle]
+        return self._einsum_layer(f"{','.join(terms)}->{result}", tensors)
+
+    def _einsum_layer(self, equation: str, tensors: list[Tensor]) -> Tensor:
+        return self.out(self.network.add_einsum(tensors, equation))
+
+    def softmax(self, x: Tensor, axis: int) -> Tensor:
+        layer = self.check(self.network.add_softmax(x))
+        layer.axes = 1 << axis
+        return self.out(layer)
+
+    # ---- convolutions ----------------------------------------------------------------------------------------------
+    def conv(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        if len(stride) == 1:
+            y = self.conv(
+                self._lift(x), self._lift(weight), bias, (1, *stride), [(0, 0), *padding], (1, *dilation), groups
+            )
+            return self._unlift(y)
+        layer, late_bias = self._weighted(self.network.add_convolution_nd, x, weight, bias, weight.shape[0])
+        layer.stride_nd = tuple(stride)
+        layer.pre_padding = tuple(before for before, _ in padding)
+        layer.post_padding = tuple(after for _, after in padding)
+        layer.dilation_nd = tuple(dilation)
+        layer.num_groups = groups
+        return self._add_bias(self.out(layer), late_bias)
+
+    def conv_transpose(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        if len(stride) == 1:
+            y = self.conv_transpose(
+                self._lift(x), self._lift(weight), bias, (1, *stride), (0, *padding), (0, *output_padding),
+                (1, *dilation), groups,
+            )  # fmt: skip
+            return self._unlift(y)
+        ends = [pad - extra for pad, extra in zip(padding, output_padding, strict=True)]
+        beyond = [max(0, -end) for end in ends]
+        late = bias if any(beyond) else None
+        early = None if any(beyond) else bias
+        layer, late_bias = self._weighted(
+            self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups
+        )
+        layer.stride_nd = tuple(stride)
+        layer.pre_padding = tuple(padding)
+        layer.post_padding = tuple(max(0, end) for end in ends)
+        layer.dilation_nd = tuple(dilation)
+        layer.num_groups = groups
+        y = self.pad(self.out(layer), (0,) * self.rank(x), (0, 0, *beyond), "constant")
+        return self._add_bias(y, late if late_bias is None else late_bias)
+
+    def _weighted(
+        self, add: Any, x: Tensor, weight: Operand, bias: Operand | None, maps: int
+    ) -> tuple[Any, Operand | None]:
+        """A (de)convolution layer, and the bias that it could not take.
+
+        bfloat16 weights and symbolic ones are inputs of the layer, others are weights of it.
+        """
+        if self.dtype(x) not in FLOATS or self.dtype_of(weight) != self.dtype(x):
+            raise self.refuse(f"convolution of {self.dtype(x)} with a {self.dtype_of(weight)} weight is not available")
+        as_input = self.is_tensor(weight) or weight.dtype == torch.bfloat16
+        with_bias = bias is not None and not as_input and not self.is_tensor(bias)
+        kernel = self.trt.Weights() if as_input else self.weights(weight, "weight")
+        values = self.weights(bias, "bias") if with_bias else self.trt.Weights()
+        layer = self.check(add(x, maps, tuple(weight.shape[2:]), kernel, values))
+        if as_input:
+            layer.set_input(1, self.operand(weight, "weight"))
+        return layer, None if with_bias else bias
+
+    def _add_bias(self, x: Tensor, bias: Operand | None) -> Tensor:
+        if bias is None:
+            return x
+        view = (1, -1) + (1,) * (self.rank(x) - 2)
+        if self.is_tensor(bias):
+            return self.binary("add", x, self.reshape(bias, (1, bias.shape[0], *view[2:])))
+        return self.elementwise("SUM", x, self.constant(bias, "bias", (1, bias.shape[0], *view[2:])))
+
+    def _lift(self, x: Operand) -> Operand:
+        """[N, C, L] as [N, C, 1, L]: TensorRT's windows have two or three dimensions."""
+        if not self.is_tensor(x):
+            return x.unsqueeze(2)
+        n, c, length = self.shape(x)
+        return self.reshape(x, (n, c, 1, length))
+
+    def _unlift(self, x: Tensor) -> Tensor:
+        n, c, _, length = self.shape(x)
+        return self.reshape(x, (n, c, length))
+
+    # ---- pooling ---------------------------------------------------------------------------------------------------
+    def max_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], ceil_mode: bool,
+    ) -> Tensor:  # fmt: skip
+        if len(kernel) == 1:
+            y = self.max_pool(
+                self._lift(x), (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
+            )
+            return self._unlift(y)
+        if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation):
+            return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
+        after = self._end_padding(x, kernel, stride, padding, ceil_mode)
+        return self._pool_layer("MAX", x, kernel, stride, padding, after)
+
+    def avg_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        ceil_mode: bool, count_include_pad: bool,
+    ) -> Tensor:  # fmt: skip
+        if len(kernel) == 1:
+            y = self.avg_pool(self._lift(x), (1, *kernel), (1, *stride), (0, *padding), ceil_mode, count_include_pad)
+            return self._unlift(y)
+        if self.dtype(x) not in FLOATS:
+            raise self.refuse(f"avg_pool of {self.dtype(x)} is not available")
+        after = self._end_padding(x, kernel, stride, padding, ceil_mode)
+        excluded = not count_include_pad
+        if count_include_pad and (after is None or list(after) != list(padding)):
+            # The padding counts, what ceil_mode adds beyond it does not: pad first, then exclude the rest.
+            edges = (0, 0, *padding)
+            x = self.pad(x, edges, edges, "constant")
+            after = None if after is None else [end - pad for end, pad in zip(after, padding, strict=True)]
+            padding, excluded = (0,) * len(kernel), True
+        return self._pool_layer("AVERAGE", x, kernel, stride, padding, after, excluded)
+
+    def _end_padding(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool
+    ) -> list[int] | None:
+        """Padding behind x with which rounding down gives torch's size; None: let the layer round up.
+
+        torch rounds up only as long as the last window starts in x or in the padding before it.
+        """
+        if not ceil_mode:
+            return list(padding)
+        sizes = x.shape[2:]
+        if -1 in sizes:
+            if any(pad + step > window for pad, step, window in zip(padding, stride, kernel, strict=True)):
+                raise self.refuse("pooling with ceil_mode of a dynamic size is not available for this window and padding")
+            return None
+        after = []
+        for size, window, step, pad in zip(sizes, kernel, stride, padding, strict=True):
+            count = -((size + 2 * pad - window) // -step)
+            count -= count * step >= size + pad
+            after.append(max(pad, count * step + window - size - pad))
+        return after
+
+    def _pool_layer(
+        self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], before: Sequence[int],
+        after: Sequence[int] | None, excluded: bool = True,
+    ) -> Tensor:  # fmt: skip
+        layer = self.check(self.network.add_pooling_nd(x, getattr(self.trt.PoolingType, kind), tuple(kernel)))
+        layer.stride_nd = tuple(stride)
+        layer.pre_padding = tuple(before)
+        layer.post_padding = tuple(before if after is None else after)
+        if after is None:
+            layer.padding_mode = self.trt.PaddingMode.EXPLICIT_ROUND_UP
+        if kind == "AVERAGE":
+            layer.average_count_excludes_padding = excluded
+        return self.out(layer)
+
+    def _max_of_slices(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], ceil_mode: bool,
+    ) -> Tensor:  # fmt: skip
+        """Dilated windows, and integers: one strided slice per element of the window, then their maximum."""
+        spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
+        after = self._end_padding(x, spans, stride, padding, ceil_mode)
+        if after is None:
+            raise self.refuse("max_pool with dilation and ceil_mode of a dynamic size is not available")
+        padded = self.pad(x, (0, 0, *padding), (0, 0, *after), "constant", extreme(self.dtype(x), largest=False))
+        shape = self.shape(padded)
+        counts = [(dim - span) // step + 1 for dim, span, step in zip(shape[2:], spans, stride, strict=True)]
+        sizes, steps = (*shape[:2], *counts), (1, 1, *stride)
+        result = None
+        for offsets in itertools.product(*(range(window) for window in kernel)):
+            starts = (0, 0, *(offset * gap for offset, gap in zip(offsets, dilation, strict=True)))
+            part = self.slice(padded, starts, sizes, steps)
+            result = part if result is None else self.binary("maximum", result, part)
+        return result

@@ -1,0 +1,146 @@
+"""Normalisation and attention of TensorRT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .base import Operand, Tensor
+from .tensorrt_nn import NetworkMixin
+
+
+class NormMixin(NetworkMixin):
+    """channel_affine, layer_norm, group_norm and attention; see ``SymbolicContext`` for their meaning."""
+
+    def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
+        """``x * scale + shift`` per channel (dimension 1), as one scale layer where TensorRT has one for `x`.
+
+        Args:
+            x: [N, C, ...].
+            scale: [C], in the dtype of `x`.
+            shift: [C], in the dtype of `x`.
+        """
+        rank = self.rank(x)
+        if rank < 3 or self.dtype(x) == torch.bfloat16:
+            view = (1, -1) + (1,) * (rank - 2)
+            product = self.elementwise("PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view))))
+            return self.elementwise("SUM", product, self.constant(shift, "shift", self._channels(shift, view)))
+        mode, power = self.trt.ScaleMode.CHANNEL, self.trt.Weights()
+        weights = self.weights(shift, "shift"), self.weights(scale, "scale")
+        return self.out(self.network.add_scale_nd(x, mode, *weights, power, 1))
+
+    def _channels(self, values: torch.Tensor, view: Sequence[int]) -> tuple[int, ...]:
+        return tuple(values.numel() if dim == -1 else dim for dim in view)
+
+    # ---- layer and group norm --------------------------------------------------------------------------------------
+    def layer_norm(
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        sizes = [x.shape[axis] for axis in axes]
+        if -1 in sizes:
+            raise self.refuse("layer_norm over a dynamic dimension is not available")
+        rank = self.rank(x)
+        shape = (1,) * (rank - len(sizes)) + tuple(sizes)
+        scale = self._affine(weight, "weight", 1, shape, x)
+        shift = self._affine(bias, "bias", 0, shape, x)
+        return self._normalization(x, scale, shift, axes, eps)
+
+    def _affine(self, values: Operand | None, role: str, default: float, shape: Sequence[int], x: Tensor) -> Tensor:
+        if values is None:
+            return self.literal(torch.full(shape, default, dtype=self.dtype(x)))
+        if self.is_tensor(values):
+            return self.reshape(values, shape)
+        return self.constant(values, role, shape)
+
+    def _normalization(
+        self, x: Tensor, scale: Tensor, shift: Tensor, axes: Sequence[int], eps: float, groups: int | None = None
+    ) -> Tensor:
+        modern = hasattr(self.network, "add_normalization_v2")
+        add = self.network.add_normalization_v2 if modern else self.network.add_normalization
+        layer = self.check(add(x, scale, shift, self.axes(axes)))
+        layer.epsilon = eps
+        if groups is not None:
+            layer.num_groups = groups
+        return self.out(layer)
+
+    def group_norm(
+        self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        rank, channels = self.rank(x), x.shape[1]
+        view = (1, channels) + (1,) * (rank - 2)
+        scale = self._affine(weight, "weight", 1, view, x)
+        shift = self._affine(bias, "bias", 0, view, x)
+        spatial = range(2, rank)
+        if rank >= 4 and groups == channels:
+            return self._normalization(x, scale, shift, spatial, eps)
+        if rank >= 4 and hasattr(self.network, "add_normalization_v2"):
+            return self._normalization(x, scale, shift, spatial, eps, groups)
+        return self._group_norm_of_rows(x, groups, scale, shift, eps)
+
+    def _group_norm_of_rows(self, x: Tensor, groups: int, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        """Every group as one row, where there is no layer for it; mean and variance in float32."""
+        shape = self.shape(x)
+        size = x.shape[1] // groups
+        for dim in shape[2:]:
+            size = size * dim
+        rows = self.cast(self.reshape(x, (shape[0], groups, size)), torch.float32)
+        centred = self.elementwise("SUB", rows, self.reduce("mean", rows, [2], keepdim=True))
+        variance = self.reduce("mean", self.elementwise("PROD", centred, centred), [2], keepdim=True)
+        factor = self._rsqrt(self._with("SUM", variance, eps))
+        normal = self.reshape(self.cast(self.elementwise("PROD", centred, factor), self.dtype(x)), shape)
+        return self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift)
+
+    # ---- attention -------------------------------------------------------------------------------------------------
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
+    ) -> Tensor:  # fmt: skip
+        """The attention layer for half precision where TensorRT has one, else its parts.
+
+        The layer does not scale: `q` and `k` get ``sqrt(scale)`` each, which keeps half precision from overflowing.
+        """
+        root = math.sqrt(scale)
+        q, k = self._with("PROD", q, root), self._with("PROD", k, root)
+        fused = self.dtype(q) in (torch.float16, torch.bfloat16) and hasattr(self.network, "add_attention")
+        if fused and self.rank(q) == 4 and not (causal and mask is not None):
+            return self._attention_layer(q, k, v, mask, causal)
+        scores = self.out(
+            self.network.add_matrix_multiply(
+                q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE
+            )
+        )
+        if causal:
+            scores = self._masked(scores, self._causal_mask(q, k))
+        if mask is not None:
+            scores = self._masked(scores, mask)
+        return self.matmul(self.softmax(scores, self.rank(scores) - 1), v)
+
+    def _masked(self, scores: Tensor, mask: Operand) -> Tensor:
+        if self.dtype_of(mask) == torch.bool:
+            dtype = self.dtype(scores)
+            return self.where(mask, scores, self.number(-math.inf, dtype, self.rank(scores)))
+        return self.binary("add", scores, mask)
+
+    def _causal_mask(self, q: Tensor, k: Tensor) -> Tensor:
+        rows, columns = self.shape(q)[-2], self.shape(k)[-2]
+        if self.is_static((rows, columns)):
+            return self.literal(torch.ones(rows, columns, dtype=torch.bool).tril())
+        row = self.reshape(self.arange(0, rows), (rows, 1))
+        return self.binary("ge", row, self.reshape(self.arange(0, columns), (1, columns)))
+
+    def _attention_layer(self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool) -> Tensor:
+        softmax = self.trt.AttentionNormalizationOp.SOFTMAX
+        if hasattr(self.network, "add_attention_v2"):
+            kinds = self.trt.CausalMaskKind
+            kind = kinds.UPPER_LEFT if causal else kinds.NONE
+            layer = self.check(self.network.add_attention_v2(q, k, v, softmax, kind))
+        else:
+            layer = self.check(self.network.add_attention(q, k, v, softmax, causal))
+        layer.decomposable = True
+        if mask is not None:
+            layer.mask = self._with_rank(mask, 4)
+        layer.name = self.unique("attention")
+        output = layer.get_output(0)
+        output.name = self.unique()
+        return output

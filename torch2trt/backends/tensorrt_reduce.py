@@ -1,0 +1,190 @@
+"""Reductions, scans and sorting of TensorRT.
+
+NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and scans, nor about its order in top-k; ``sort``
+orders NaN as torch does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .base import Dim, Tensor
+from .tensorrt_base import FLOATS
+from .tensorrt_exact import ExactMixin
+from .tensorrt_shape import ShapeMixin
+
+_REDUCE = {"sum": "SUM", "prod": "PROD", "mean": "AVG", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN"}
+_SCAN = {"sum": ("SUM", 0), "prod": ("PROD", 1), "max": ("MAX", None), "min": ("MIN", None)}
+_MAX_K = 3840
+_MAX_PAIRS = 1 << 28  # comparisons of the sort that needs no top-k
+_KEY = 4096  # above every position of a sort by top-k
+
+
+def extreme(dtype: torch.dtype, largest: bool) -> float:
+    """The largest (else the smallest) value of a dtype, infinite for floats."""
+    if dtype in FLOATS:
+        return math.inf if largest else -math.inf
+    return torch.iinfo(dtype).max if largest else torch.iinfo(dtype).min
+
+
+class ReduceMixin(ExactMixin, ShapeMixin):
+    """reduce, arg_reduce, cumulative, topk and sort; see ``SymbolicContext`` for their meaning."""
+
+    # ---- reductions ------------------------------------------------------------------------------------------------
+    def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        if not axes:
+            return x
+        dtype = self.dtype(x)
+        if dtype in (torch.bool, torch.uint8, torch.int8):
+            return self.cast(self.reduce(name, self.cast(x, torch.int32), axes, keepdim), dtype)
+        operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
+        return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
+
+    def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
+        """The first position that holds the extreme value (or NaN)."""
+        if self.dtype(x) in (torch.bool, torch.uint8, torch.int8):
+            x = self.cast(x, torch.int32)
+        size, rank = self.shape(x)[axis], self.rank(x)
+        hit = self.elementwise("EQUAL", x, self.reduce(name, x, [axis], keepdim=True))
+        if self.dtype(x) in FLOATS:
+            hit = self.elementwise("OR", hit, self.unary("isnan", x))
+        view = [1] * rank
+        view[axis] = size
+        positions = self.cast(self.reshape(self.arange(0, size), view), torch.int32)
+        beyond = self.number(torch.iinfo(torch.int32).max, torch.int32, rank)
+        first = self.reduce("min", self._select(hit, positions, beyond), [axis], keepdim)
+        return self.cast(first, torch.int64)
+
+    # ---- scans -----------------------------------------------------------------------------------------------------
+    def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
+        """By the cumulative layer for sums, else by doubling steps: log2(size) shifted copies."""
+        dtype = self.dtype(x)
+        if dtype in (torch.bool, torch.uint8, torch.int8):
+            return self.cast(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
+        if name == "sum" and hasattr(self.network, "add_cumulative"):
+            where = self.literal(torch.tensor(axis, dtype=torch.int32))
+            operation = self.trt.CumulativeOperation.SUM
+            return self.out(self.network.add_cumulative(x, where, operation, False, False))
+        size = self.shape(x)[axis]
+        if not isinstance(size, int):
+            raise self.refuse(f"cumulative {name} along a dynamic dimension is not available")
+        kind, neutral = _SCAN[name]
+        neutral = extreme(dtype, largest=name == "min") if neutral is None else neutral
+        offset = 1
+        while offset < size:
+            x = self.elementwise(kind, x, self._shifted(x, axis, offset, neutral))
+            offset *= 2
+        return x
+
+    def _shifted(self, x: Tensor, axis: int, offset: int, value: float) -> Tensor:
+        starts = [-offset if i == axis else 0 for i in range(self.rank(x))]
+        fill = self.literal(torch.tensor(value, dtype=self.dtype(x)))
+        return self.slice_layer(x, starts, self.shape(x), (1,) * len(starts), "FILL", fill)
+
+    # ---- top-k -----------------------------------------------------------------------------------------------------
+    def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+        dtype, rank = self.dtype(x), self.rank(x)
+        if dtype in (torch.bool, torch.uint8, torch.int8):
+            values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
+            return self.cast(values, dtype), indices
+        if isinstance(k, int) and k > _MAX_K:
+            values, indices = self.sort(x, axis, largest)
+            sizes = list(self.shape(x))
+            sizes[axis] = k
+            cut = ((0,) * rank, sizes, (1,) * rank)
+            return self.slice(values, *cut), self.slice(indices, *cut)
+        if rank == 1:
+            row = self.reshape(x, (1, *self.shape(x)))
+            return tuple(self.reshape(y, (k,)) for y in self.topk(row, k, 1, largest))
+        if axis < rank - 4:
+            order = [i for i in range(rank) if i != axis] + [axis]
+            back = [order.index(i) for i in range(rank)]
+            return tuple(self.permute(y, back) for y in self.topk(self.permute(x, order), k, rank - 1, largest))
+        return self._topk_layer(x, k, axis, largest)
+
+    def _topk_layer(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+        operation = self.trt.TopKOperation.MAX if largest else self.trt.TopKOperation.MIN
+        static = k if isinstance(k, int) else 1
+        layer = self.check(self.network.add_topk(x, operation, static, 1 << axis))
+        if not isinstance(k, int):
+            layer.set_input(1, self.scalar(k))
+        values = self.out(layer)
+        return values, self.cast(layer.get_output(1), torch.int64)
+
+    # ---- sorting ---------------------------------------------------------------------------------------------------
+    def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
+        dtype, size = self.dtype(x), self.shape(x)[axis]
+        if dtype in (torch.bool, torch.uint8, torch.int8):
+            values, indices = self.sort(self.cast(x, torch.int32), axis, descending)
+            return self.cast(values, dtype), indices
+        if isinstance(size, int) and size > _MAX_K:
+            indices = self._order_by_rank(x, axis, descending)
+        else:
+            indices = self._order_by_topk(x, axis, descending)
+        return self.gather(x, indices, axis), indices
+
+    def _order_by_topk(self, x: Tensor, axis: int, descending: bool) -> Tensor:
+        """Two top-k: the first sorts the values, the second the positions within runs of equal values.
+
+        The key of the second is (number of the run, NaN last or first, position); it fits int32.
+        """
+        size, rank = self.shape(x)[axis], self.rank(x)
+        special = None
+        if self.dtype(x) in FLOATS:
+            special = self.unary("isnan", x)
+            x = self._select(special, self.number(extreme(self.dtype(x), True), self.dtype(x), rank), x)
+        values, order = self.topk(x, size, axis, descending)
+        key = self._with("PROD", self._run_numbers(values, axis), 2)
+        if special is not None:
+            marks = self.cast(self.gather(self.cast(special, torch.int32), order, axis), torch.int32)
+            marks = self._with("SUB", marks, 1, swapped=True) if descending else marks
+            key = self.elementwise("SUM", key, marks)
+        key = self.elementwise("SUM", self._with("PROD", key, _KEY), self.cast(order, torch.int32))
+        key, _ = self.topk(key, size, axis, largest=False)
+        return self.cast(self._int_division("remainder", key, self.number(_KEY, torch.int32, rank)), torch.int64)
+
+    def _run_numbers(self, values: Tensor, axis: int) -> Tensor:
+        """Along a sorted axis: how many different values came before, int32."""
+        starts = [-1 if i == axis else 0 for i in range(self.rank(values))]
+        former = self.slice_layer(values, starts, self.shape(values), (1,) * len(starts), "CLAMP")
+        changed = self.cast(self._not(self.elementwise("EQUAL", values, former)), torch.int32)
+        return self.cumulative("sum", changed, axis)
+
+    def _order_by_rank(self, x: Tensor, axis: int, descending: bool) -> Tensor:
+        """Every position counts what comes before it; n * n comparisons, no limit from top-k."""
+        shape, rank = self.shape(x), self.rank(x)
+        pairs = math.prod(dim for dim in shape if isinstance(dim, int)) * shape[axis]
+        if pairs > _MAX_PAIRS or rank == 8 or not self.is_static(shape):
+            raise self.refuse(
+                f"sort of {shape[axis]} elements in {tuple(x.shape)} is not available: top-k sorts at most {_MAX_K}, "
+                f"and {pairs} comparisons are more than {_MAX_PAIRS}"
+            )
+        mine = self.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        other = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
+        before = self._comes_before(other, mine, descending)
+        size = shape[axis]
+        earlier = self.literal(torch.ones(size, size).tril(-1).bool(), (size, size) + (1,) * (rank - axis - 1))
+        ties = self.elementwise("AND", *self.align(self._ties(other, mine), earlier))
+        first = self.cast(self.elementwise("OR", before, ties), torch.int32)
+        ranks = self.cast(self.reduce("sum", first, [axis + 1], keepdim=False), torch.int64)
+        view = [1] * rank
+        view[axis] = size
+        positions = self.expand(self.reshape(self.arange(0, size), view), shape)
+        return self.scatter(positions, ranks, positions, axis, None)
+
+    def _comes_before(self, a: Tensor, b: Tensor, descending: bool) -> Tensor:
+        before = self.elementwise("GREATER" if descending else "LESS", a, b)
+        if self.dtype(a) not in FLOATS:
+            return before
+        first, last = (a, b) if descending else (b, a)
+        special = self.elementwise("AND", self.unary("isnan", first), self._not(self.unary("isnan", last)))
+        return self.elementwise("OR", before, special)
+
+    def _ties(self, a: Tensor, b: Tensor) -> Tensor:
+        equal = self.elementwise("EQUAL", a, b)
+        if self.dtype(a) not in FLOATS:
+            return equal
+        return self.elementwise("OR", equal, self.elementwise("AND", self.unary("isnan", a), self.unary("isnan", b)))
