@@ -1,0 +1,29 @@
+"""Loop schedules that make TVM's code for CPUs fast: `compile_cpu` takes a Relax module to a `Compiled`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .compiled import Compiled
+
+__all__ = ["Compiled", "compile_cpu"]
+
+
+def compile_cpu(mod: Any, target: Any = None, params: Sequence[torch.Tensor] = ()) -> Compiled:
+    """Compile `main` of a Relax module for the CPU.
+
+    Args:
+        mod: its `main` takes `num_input` inputs (an attribute of the function) and then every weight.
+        target: a TVM target; that of this machine by default.
+        params: the weights, in the order of the function's parameters.
+    """
+    from .pipeline import lower
+    from .target import host_target
+
+    lowered = lower(mod, target if target is not None else host_target())
+    compiled = Compiled(lowered.executable, lowered.recipes, lowered.rules)
+    compiled.prepare(params)
+    return compiled

@@ -1,0 +1,49 @@
+"""A compiled function with its packed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .packing import Recipe
+
+
+class Compiled:
+    """A function compiled for the CPU: its executable, its weights packed, and which rule served what.
+
+    Args:
+        executable: the virtual machine's executable.
+        recipes: how the packed weights are made from the parameters.
+        rules: the rule of every fused function.
+    """
+
+    def __init__(self, executable: Any, recipes: Sequence[Recipe], rules: dict[str, str]) -> None:
+        import tvm
+
+        self.executable = executable
+        self.recipes = tuple(recipes)
+        self.rules = dict(rules)
+        self.vm = tvm.relax.VirtualMachine(executable, tvm.cpu())
+        self._main = self.vm["main"]
+        self._weights: tuple[Any, ...] = ()
+
+    def prepare(self, params: Sequence[torch.Tensor]) -> list[Any]:
+        """Pack `params` and use them from the next call on; also to be called when they have changed."""
+        import tvm
+
+        with torch.no_grad():
+            made = [_aligned(recipe.make(params)) for recipe in self.recipes]
+        weights = [tvm.runtime.from_dlpack(tensor) for tensor in made]
+        self._weights = tuple(weights)
+        return weights
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run with the packed weights; the outputs are memory of their own."""
+        return self._main(*inputs, *self._weights)
+
+
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach()
+    return tensor if tensor.data_ptr() % 64 == 0 else tensor.clone()

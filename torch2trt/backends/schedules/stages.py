@@ -1,0 +1,222 @@
+"""A fused tensor-IR function as a list of stages, each `buffer[spatial indices] = value`, and their inlining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tvm import tirx
+
+from .tir import nodes, rewrite
+
+
+class Unschedulable(Exception):
+    """The rule at hand cannot serve this function."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One loop nest: `buffer[axes] = value`, or a reduction of `value` over `reduce`.
+
+    Attributes:
+        name: the name of the block.
+        buffer: the buffer that it writes, indexed by exactly `axes`.
+        axes: the spatial index variables, with their extents in `extents`.
+        reduce: the reduction variables, with their extents in `reduce_extents`.
+        value: what is stored; for a reduction the update, which reads the buffer itself.
+        init: the start value of a reduction, None for a plain stage.
+        attrs: the annotations of the block.
+    """
+
+    name: str
+    buffer: Any
+    axes: tuple[Any, ...]
+    extents: tuple[int, ...]
+    reduce: tuple[Any, ...]
+    reduce_extents: tuple[int, ...]
+    value: Any
+    init: Any = None
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def value_at(self, indices: Sequence[Any], change: Callable[[Any], Any] | None = None) -> Any:
+        """The stored expression at other spatial indices."""
+        return substitute(self.value, dict(zip(self.axes, indices, strict=True)), change)
+
+    def loads(self) -> list[Any]:
+        """Every buffer read, without a reduction's reading of itself."""
+        return [n for n in nodes(self.value) if is_load(n) and not n.source.same_as(self.buffer)]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A fused function: its parameters in order, and its stages in order."""
+
+    params: tuple[Any, ...]
+    stages: tuple[Stage, ...]
+    outputs: tuple[Any, ...]
+
+
+def is_load(node: Any) -> bool:
+    """Whether the node reads a buffer."""
+    return type(node).__name__ == "TensorLoad"
+
+
+def substitute(
+    expr: Any, values: dict[Any, Any], change: Callable[[Any], Any] | None = None
+) -> Any:
+    """`expr` with variables replaced; `change` may replace other nodes first."""
+
+    def pick(node: Any) -> Any:
+        if change is not None:
+            new = change(node)
+            if new is not None:
+                return new
+        value = values.get(node) if isinstance(node, tirx.Var) else None
+        if value is None or isinstance(value, int) or value.ty.dtype == node.ty.dtype:
+            return value
+        return tirx.Cast(node.ty.dtype, value)
+
+    return rewrite(expr, pick)
+
+
+def parse(func: Any) -> Program:
+    """The stages of a fused function.
+
+    Raises:
+        Unschedulable: the function is not a sequence of plain loop nests with static extents.
+    """
+    root = getattr(func.body, "block", None)
+    if root is None or any(not hasattr(p.ty, "shape") for p in func.params):
+        raise Unschedulable("no root block")
+    body = root.body
+    nests = list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
+    stages = tuple(_stage(nest) for nest in nests)
+    params = tuple(func.params)
+    written = [s.buffer for s in stages]
+    outputs = tuple(p for p in params if any(p.same_as(w) for w in written))
+    if len(written) != len({hash(w) for w in written}):
+        raise Unschedulable("a buffer is written by two stages")
+    for p in params:
+        if any(not isinstance(d, tirx.IntImm) for d in p.ty.shape):
+            raise Unschedulable("a dynamic shape")
+    return Program(params, stages, outputs)
+
+
+def _stage(nest: Any) -> Stage:
+    extents: dict[Any, int] = {}
+    while isinstance(nest, tirx.For):
+        if not isinstance(nest.extent, tirx.IntImm) or not _is_zero(nest.min):
+            raise Unschedulable("a loop without a static extent")
+        extents[nest.loop_var] = int(nest.extent)
+        nest = nest.body
+    block = getattr(nest, "block", None)
+    if block is None or not isinstance(block.body, tirx.BufferStore):
+        raise Unschedulable("a loop nest that is not one store")
+    if block.alloc_buffers or block.match_buffers or not _is_true(nest.predicate):
+        raise Unschedulable("a block with buffers or a condition of its own")
+    return _stage_of_block(block, nest.iter_values, extents)
+
+
+def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) -> Stage:
+    axes, reduce, sizes = [], [], {}
+    for iv, value in zip(block.iter_vars, values, strict=True):
+        if not _is_zero(iv.dom.min) or not isinstance(iv.dom.extent, tirx.IntImm):
+            raise Unschedulable("an index without a static range")
+        size = int(iv.dom.extent)
+        if extents.get(value, 1 if _is_zero(value) else None) != size:
+            raise Unschedulable("an index that is not a loop variable")
+        sizes[iv.var] = size
+        (reduce if int(iv.iter_type) == 2 else axes).append(iv.var)
+    store = block.body
+    if len(store.indices) != len(axes) or not all(
+        i.same_as(a) for i, a in zip(store.indices, axes, strict=True)
+    ):
+        raise Unschedulable("a store at other indices than those of its loops")
+    if [int(d) for d in store.buffer.ty.shape] != [sizes[a] for a in axes]:
+        raise Unschedulable("a store to a part of a buffer")
+    if bool(reduce) != (block.init is not None):
+        raise Unschedulable("a reduction without a start value")
+    return Stage(
+        name=block.name_hint,
+        buffer=store.buffer,
+        axes=tuple(axes),
+        extents=tuple(sizes[a] for a in axes),
+        reduce=tuple(reduce),
+        reduce_extents=tuple(sizes[r] for r in reduce),
+        value=store.value,
+        init=block.init.value if block.init is not None else None,
+        attrs=dict(block.annotations),
+    )
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, tirx.IntImm) and int(value) == 0
+
+
+def _is_true(value: Any) -> bool:
+    return isinstance(value, tirx.IntImm) and int(value) == 1
+
+
+def inline(program: Program, keep: Callable[[Stage], bool] = lambda stage: False) -> Program:
+    """The program with every cheap or once-read plain stage put into its readers.
+
+    `keep` names the stages that stay, besides outputs and reductions. A stage stays too where a reader would evaluate it
+    more often than it has elements and it is dear.
+    """
+    stages = list(program.stages)
+    position = 0
+    while position < len(stages):
+        stage = stages[position]
+        readers = [i for i, s in enumerate(stages) if reads(s, stage.buffer)]
+        if (
+            stage.reduce
+            or keep(stage)
+            or not readers
+            or any(stage.buffer.same_as(o) for o in program.outputs)
+            or not _worth_inlining(stage, [stages[i] for i in readers])
+        ):
+            position += 1
+            continue
+        for i in readers:
+            stages[i] = replace(stages[i], value=_inlined(stages[i].value, stage))
+        del stages[position]
+    return replace(program, stages=tuple(stages))
+
+
+def reads(stage: Stage, buffer: Any) -> list[Any]:
+    """The loads of `buffer` in `stage`."""
+    return [n for n in stage.loads() if n.source.same_as(buffer)]
+
+
+def _inlined(value: Any, producer: Stage) -> Any:
+    def change(node: Any) -> Any:
+        if is_load(node) and node.source.same_as(producer.buffer):
+            indices = [rewrite(i, change) for i in node.indices]
+            return producer.value_at(indices)
+        return None
+
+    return rewrite(value, change)
+
+
+def _worth_inlining(stage: Stage, readers: list[Stage]) -> bool:
+    parts = nodes(stage.value)
+    calls = sum(
+        type(n).__name__ == "Call" and n.op.name not in ("tirx.if_then_else",) for n in parts
+    )
+    divisions = sum(isinstance(n, tirx.Div) for n in parts)
+    size = _product(stage.extents)
+    uses = sum(
+        len(reads(r, stage.buffer)) * _product(r.extents + r.reduce_extents) for r in readers
+    )
+    trivial = sum(is_load(n) for n in parts) <= 1 and not calls and not divisions and len(parts) < 8
+    if any(r.reduce for r in readers) and not trivial:
+        return uses <= size and len(readers) == 1
+    return trivial or uses <= size
+
+
+def _product(values: Sequence[int]) -> int:
+    result = 1
+    for value in values:
+        result *= value
+    return result

@@ -1,0 +1,214 @@
+"""Register tiles: how many rows and vectors one pass over the reduction computes, and the code that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+
+from .general import Emitter, emit
+from .stages import Program, Stage, Unschedulable, inline, is_load, reads, substitute
+from .target import Cpu
+from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, ramp, seq, store
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block of results kept in registers: `height` x `width` rows of `vectors` vectors of `lanes`."""
+
+    height: int
+    width: int
+    vectors: int
+    lanes: int
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.height * self.width
+
+    @property
+    def panel(self) -> int:
+        """The number of columns."""
+        return self.vectors * self.lanes
+
+
+def best_tile(height: int, width: int, columns: int, cpu: Cpu, repeats: int = 1) -> Tile:
+    """The tile with the least work for `repeats` images of `height` x `width` rows and `columns` columns.
+
+    The work of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle) and by the latency of a
+    multiplication (four cycles); what overlaps with the next tile is computed twice.
+    """
+    return min(
+        _tiles(height, width, columns, cpu),
+        key=lambda t: (_cost(t, height, width, columns, cpu, repeats), -t.rows * t.vectors),
+    )
+
+
+def _tiles(height: int, width: int, columns: int, cpu: Cpu) -> Iterator[Tile]:
+    lanes = cpu.lanes
+    while lanes > 4 and lanes >= 2 * columns:
+        lanes //= 2
+    most = 8 if height * width == 1 else 4
+    for vectors in range(1, most + 1):
+        if vectors > 1 and vectors * lanes > columns:
+            break
+        rows = (cpu.registers - 1 - vectors) // vectors
+        for tall in range(1, min(height, 4, rows) + 1):
+            for wide in range(1, min(width, rows // tall) + 1):
+                if tall == 1 or wide == width:
+                    yield Tile(tall, wide, vectors, lanes)
+
+
+def _cost(
+    tile: Tile, height: int, width: int, columns: int, cpu: Cpu, repeats: int
+) -> float:
+    count = repeats * -(-height // tile.height) * -(-width // tile.width)
+    count *= -(-columns // tile.panel)
+    shares = -(-count // cpu.cores) * cpu.cores
+    products, loads = tile.rows * tile.vectors, tile.rows + tile.vectors
+    return shares * (max(products / 2, loads / 2, 4.0) + 0.75)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """A fused function around one heavy stage.
+
+    Attributes:
+        before: stages that run first.
+        anchor: the heavy stage.
+        last: the stage whose value is computed on the tile; the anchor itself where nothing can be.
+        after: stages that run at the end.
+    """
+
+    before: tuple[Stage, ...]
+    anchor: Stage
+    last: Stage
+    after: tuple[Stage, ...]
+
+
+def anchored(program: Program, rule: str) -> Anchored:
+    """Take a function apart around the stage that is marked with `rule`."""
+    marked = [s for s in program.stages if s.attrs.get("rule") == rule]
+    if len(marked) != 1:
+        raise Unschedulable(f"{len(marked)} stages for the rule {rule!r}")
+    anchor = marked[0]
+
+    def keep(stage: Stage) -> bool:
+        return stage.buffer.same_as(anchor.buffer) or bool(reads(anchor, stage.buffer))
+
+    stages = inline(program, keep).stages
+    position = next(i for i, s in enumerate(stages) if s.buffer.same_as(anchor.buffer))
+    before, after = stages[:position], stages[position + 1 :]
+    users = [s for s in after if reads(s, anchor.buffer)]
+    fits = (
+        len(users) == 1
+        and not users[0].reduce
+        and not any(anchor.buffer.same_as(o) for o in program.outputs)
+        and all(_identity(n, users[0]) for n in reads(users[0], anchor.buffer))
+        and users[0].extents == anchor.extents
+    )
+    if not fits:
+        return Anchored(before, anchor, anchor, after)
+    last = users[0]
+    position = after.index(last)
+    early = tuple(s for s in after[:position] if reads(last, s.buffer))
+    if early:
+        before, after = (*before, *after[:position]), after[position + 1 :]
+    else:
+        after = (*after[:position], *after[position + 1 :])
+    return Anchored(before, anchor, last, after)
+
+
+def _identity(node: Any, stage: Stage) -> bool:
+    return len(node.indices) == len(stage.axes) and all(
+        i.same_as(a) for i, a in zip(node.indices, stage.axes, strict=True)
+    )
+
+
+def surround(parts: Anchored, program: Program, cpu: Cpu, core: Any) -> list[Any]:
+    """The statements of the whole function: `core` between what runs before and after it."""
+    return [
+        *emit(parts.before, program, cpu),
+        core,
+        *emit(parts.after, program, cpu),
+    ]
+
+
+class Accumulators:
+    """The results of a tile while they are summed up, and their way out through the last stage."""
+
+    def __init__(self, tile: Tile, parts: Anchored, cpu: Cpu) -> None:
+        self.tile, self.parts = tile, parts
+        self.emitter = Emitter(cpu)
+        self.buffer = buffer((tile.rows * tile.panel,), "float32", "acc", "local")
+
+    def _at(self, row: int, vector: int) -> Any:
+        tile = self.tile
+        return ramp((row * tile.vectors + vector) * tile.lanes, tile.lanes)
+
+    def start(self) -> list[Any]:
+        """Set all to zero."""
+        zero = broadcast(const(0.0), self.tile.lanes)
+        return [tirx.AllocBuffer(self.buffer), *(self._set(r, v, zero) for r, v in self.each())]
+
+    def each(self) -> list[tuple[int, int]]:
+        """All (row, vector) positions."""
+        return [(r, v) for r in range(self.tile.rows) for v in range(self.tile.vectors)]
+
+    def _set(self, row: int, vector: int, value: Any) -> Any:
+        return store(self.buffer, [self._at(row, vector)], value)
+
+    def add(self, row: int, vector: int, value: Any) -> Any:
+        """Add `value` to one vector of results."""
+        own = load(self.buffer, [self._at(row, vector)])
+        return self._set(row, vector, own + value)
+
+    def multiply(self, rows: Callable[[int], Any], columns: Callable[[int], Any]) -> Any:
+        """One step of the reduction: each row's number times each vector of the panel."""
+        lanes = self.tile.lanes
+        return seq(
+            self.add(r, v, broadcast(rows(r), lanes) * columns(v)) for r, v in self.each()
+        )
+
+    def finish(self, at: Callable[[int], list[Any]], column: Any, columns: int) -> list[Any]:
+        """Store the results: row `r` goes to the indices `at(r)`, from `column` on, at most `columns` of them."""
+        return [self._write(r, v, at(r), column, columns) for r, v in self.each()]
+
+    def _write(self, row: int, vector: int, at: list[Any], column: Any, columns: int) -> Any:
+        tile, anchor, last = self.tile, self.parts.anchor, self.parts.last
+        width = min(tile.lanes, columns - vector * tile.lanes)
+        offset = (row * tile.vectors + vector) * tile.lanes
+
+        def lane(i: Any) -> Any:
+            result = load(self.buffer, [offset + i])
+            indices = [*at, column + vector * tile.lanes + i]
+            if last is anchor:
+                return store(anchor.buffer, indices, result)
+
+            def change(node: Any) -> Any:
+                mine = is_load(node) and node.source.same_as(anchor.buffer)
+                return result if mine else None
+
+            binding = dict(zip(last.axes, indices, strict=True))
+            return store(last.buffer, indices, substitute(last.value, binding, change))
+
+        return loop(width, lane, VECTORIZED, "lane")
+
+
+def panel_start(panel: Any, tile: Tile, columns: int) -> Any:
+    """The first column of a panel; the last panel overlaps the one before where the columns do not divide."""
+    if columns <= tile.panel:
+        return const(0, INDEX)
+    if columns % tile.panel == 0:
+        return panel * tile.panel
+    return tirx.min(panel * tile.panel, columns - tile.panel)
+
+
+def tile_start(index: Any, size: int, extent: int) -> Any:
+    """The first row of a tile, by the same overlap."""
+    if extent % size == 0:
+        return index * size
+    return tirx.min(index * size, extent - size)
+
