@@ -1,0 +1,123 @@
+"""A case: a few layers, their inputs, and what they must compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from torch2trt.backends import trt_api
+
+
+@dataclass(frozen=True)
+class Case:
+    """One small network.
+
+    Attributes:
+        name: unique, starts with the layer's name.
+        build: ``build(net, *inputs)`` adds layers and returns output tensors, or layers.
+        inputs: the values of the network's inputs.
+        expected: the values of the outputs, or a function of the inputs that gives them.
+        needs: features of the TensorRT library, see ``trt_api.supports``.
+        dynamic: shapes of inputs with -1, by position, where they are not static.
+        unbuildable: why TensorRT-RTX does not build it.
+        unlike: why TensorRT 8.6 on a GPU computes something else, or nothing.
+        rtol, atol: tolerance for floats.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    inputs: tuple[torch.Tensor, ...]
+    expected: Any
+    needs: tuple[str, ...] = ()
+    dynamic: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    unbuildable: str = ""
+    unlike: str = ""
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+    def __str__(self) -> str:
+        return self.name
+
+    def results(self) -> list[torch.Tensor]:
+        """The expected outputs."""
+        value = self.expected(*self.inputs) if callable(self.expected) else self.expected
+        return [torch.as_tensor(v) for v in (value if isinstance(value, tuple) else (value,))]
+
+    def missing(self) -> list[str]:
+        """The features that the loaded library lacks."""
+        kinds = {t.dtype for t in self.inputs}
+        needs = [*self.needs]
+        needs += ["DataType.INT64"] if torch.int64 in kinds else []
+        needs += ["DataType.BF16"] if torch.bfloat16 in kinds else []
+        return [feature for feature in needs if not trt_api.supports(feature)]
+
+
+class Net:
+    """Adds layers to a network with few words; ``n`` is the network, ``trt`` the library."""
+
+    def __init__(self, network: Any):
+        self.n = network
+        self.trt = trt_api.trt()
+
+    def const(self, values: Any, dtype: torch.dtype | None = None) -> Any:
+        tensor = torch.as_tensor(values, dtype=dtype)
+        array = np.ascontiguousarray(tensor.numpy())
+        return self.n.add_constant(tuple(tensor.shape), array).get_output(0)
+
+    def index(self, values: Any) -> Any:
+        """An int32 constant."""
+        return self.const(values, torch.int32)
+
+    def enum(self, kind: str, name: str) -> Any:
+        return getattr(getattr(self.trt, kind), name)
+
+    def binary(self, a: Any, op: str, b: Any) -> Any:
+        return self.n.add_elementwise(a, b, self.enum("ElementWiseOperation", op)).get_output(0)
+
+    def unary(self, x: Any, op: str) -> Any:
+        return self.n.add_unary(x, self.enum("UnaryOperation", op)).get_output(0)
+
+    def cast(self, x: Any, dtype: torch.dtype) -> Any:
+        return self.n.add_cast(x, trt_api.trt_dtype(dtype)).get_output(0)
+
+
+def define(network: Any, case: Case, prefix: str = "") -> tuple[list[Any], list[Any]]:
+    """Adds a case to a network; gives its input and output tensors, named after the prefix."""
+    inputs = []
+    for i, value in enumerate(case.inputs):
+        shape = case.dynamic.get(i, tuple(value.shape))
+        inputs.append(network.add_input(f"{prefix}in{i}", trt_api.trt_dtype(value.dtype), shape))
+    made = case.build(Net(network), *inputs)
+    outputs = []
+    for item in made if isinstance(made, Sequence) else [made]:
+        found = [item] if hasattr(item, "is_network_output") else _outputs_of(item)
+        outputs.extend(found)
+    for i, tensor in enumerate(outputs):
+        tensor.name = f"{prefix}out{i}"
+        network.mark_output(tensor)
+    return inputs, outputs
+
+
+def _outputs_of(layer: Any) -> list[Any]:
+    return [layer.get_output(i) for i in range(layer.num_outputs)]
+
+
+def build(builder: Any, network: Any, cases: Sequence[tuple[str, Case]]) -> Any:
+    """Builds the cases that were defined in a network; None where TensorRT refuses."""
+    config = builder.create_builder_config()
+    config.builder_optimization_level = 0
+    config.clear_flag(trt_api.trt().BuilderFlag.TF32)
+    if not trt_api.strongly_typed():
+        config.set_flag(trt_api.trt().BuilderFlag.FP16)
+    profile = builder.create_optimization_profile()
+    for prefix, case in cases:
+        for i in case.dynamic:
+            shape = tuple(case.inputs[i].shape)
+            profile.set_shape(f"{prefix}in{i}", shape, shape, shape)
+    if any(case.dynamic for _, case in cases):
+        config.add_optimization_profile(profile)
+    return builder.build_serialized_network(network, config)
