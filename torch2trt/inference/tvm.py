@@ -50,10 +50,9 @@ class TVMInference:
         self._program = program
         self._lock = threading.Lock()
         names = list(input_names or ())
-        if callable(program):
-            self._function: Callable[..., Any] = program
-            self._parameters = [*names, *(params or {})]
-        else:
+        self._function: Callable[..., Any] = program
+        self._parameters = [*names, *(params or {})]
+        if type(program).__module__.split(".")[0] in ("tvm", "tvm_ffi"):
             self._function, self._parameters = _virtual_machine(program, self.device, function)
         self.set_params(params or {})
         free = [name for name in self._parameters if name not in self._params]
