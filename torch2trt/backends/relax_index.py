@@ -1,0 +1,217 @@
+"""Shapes, padding, gathering and scattering for Relax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tvm import relax, te, tirx, topi
+
+from . import relax_te as T
+from .base import Dim, Operand, SymbolicContext, Tensor
+
+R = relax.op
+SCATTER = {None: "update", "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
+
+
+def _static(dims: Sequence[Dim]) -> bool:
+    return all(isinstance(d, int) for d in dims)
+
+
+def _strided(x: te.Tensor, starts: Sequence[Any], sizes: Sequence[Any], steps: Sequence[int]) -> te.Tensor:
+    def compute(*index: Any) -> Any:
+        return x(*[i if _whole(s, t) else s + i * t for i, s, t in zip(index, starts, steps)])
+
+    return te.compute(sizes, compute, name="strided_slice")
+
+
+def _whole(start: Any, step: int) -> bool:
+    return isinstance(start, (int, tirx.IntImm)) and int(start) == 0 and int(step) == 1
+
+
+def _wrapped(i: Any, size: Any, mode: str) -> Any:
+    """Where the padded position `i` (relative to the unpadded start) reads."""
+    if mode == "replicate":
+        return tirx.max(tirx.min(i, size - 1), 0)
+    if mode == "circular":
+        return tirx.Select(i < 0, i + size, tirx.Select(i >= size, i - size, i))
+    return tirx.Select(i < 0, -i, tirx.Select(i >= size, size * 2 - 2 - i, i))
+
+
+def _pad_edges(x: te.Tensor, before: Sequence[Any], after: Sequence[Any], mode: str) -> te.Tensor:
+    padded = [any(not _whole(amount, 1) for amount in pair) for pair in zip(before, after)]
+    shape = [d + b + a for d, b, a in zip(x.shape, before, after)]
+
+    def compute(*index: Any) -> Any:
+        at = zip(index, x.shape, before, padded)
+        return x(*[_wrapped(i - b, d, mode) if wraps else i for i, d, b, wraps in at])
+
+    return te.compute(shape, compute, name=f"pad_{mode}")
+
+
+def _take(x: te.Tensor, index: te.Tensor, axis: int) -> te.Tensor:
+    rank = len(index.shape)
+
+    def compute(*at: Any) -> Any:
+        position = _inside(index(*at[axis : axis + rank]), x.shape[axis])
+        return x(*at[:axis], position, *at[axis + rank :])
+
+    shape = [*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]]
+    return te.compute(shape, compute, name="take")
+
+
+def _inside(position: Any, size: Any) -> Any:
+    """`position` held inside [0, size): an index out of range must not read foreign memory."""
+    position = position.astype("int64")
+    return tirx.max(tirx.min(position, size - 1), tirx.const(0, "int64"))
+
+
+def _gather(x: te.Tensor, index: te.Tensor, axis: int) -> te.Tensor:
+    def compute(*at: Any) -> Any:
+        return x(*at[:axis], _inside(index(*at), x.shape[axis]), *at[axis + 1 :])
+
+    return te.compute(index.shape, compute, name="gather")
+
+
+def _gather_nd(x: te.Tensor, index: te.Tensor) -> te.Tensor:
+    depth, lead = int(index.shape[-1]), len(index.shape) - 1
+
+    def compute(*at: Any) -> Any:
+        position = [_inside(index(*at[:lead], k), x.shape[k]) for k in range(depth)]
+        return x(*position, *at[lead:])
+
+    return te.compute([*index.shape[:-1], *x.shape[depth:]], compute, name="gather_nd")
+
+
+def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
+    """`x` with its leading corner replaced by `part`."""
+
+    def compute(*at: Any) -> Any:
+        inside = [i < size for i, size in zip(at, part.shape)]
+        return tirx.if_then_else(tirx.all(*inside), part(*at), x(*at))
+
+    return te.compute(x.shape, compute, name="paste")
+
+
+class IndexPrimitives(SymbolicContext):
+    """A part of ``RelaxContext``."""
+
+    # ---- shapes ----------------------------------------------------------------------------------------------------
+    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        return self.emit(R.reshape(x, list(shape)))
+
+    def permute(self, x: Tensor, dims: Sequence[int]) -> Tensor:
+        return x if list(dims) == sorted(dims) else self.emit(R.permute_dims(x, list(dims)))
+
+    def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
+        return self.emit(R.broadcast_to(self.operand(x), list(shape)))
+
+    def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
+        return self.emit(R.concat([self.operand(x) for x in xs], axis))
+
+    def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
+        full = [_whole(start, step) and start is not None for start, step in zip(starts, steps)]
+        cut = [a for a, dim in enumerate(self.shape(x)) if not (full[a] and self._same(dim, sizes[a]))]
+        if not cut:
+            return x
+        forward = all(steps[a] > 0 for a in cut)
+        if forward and _static([v for a in cut for v in (starts[a], sizes[a])]) and all(sizes[a] for a in cut):
+            begin = [starts[a] for a in cut]
+            end = [starts[a] + (sizes[a] - 1) * steps[a] + 1 for a in cut]
+            return self.emit(R.strided_slice(x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True))
+        return self.te(_strided, x, list(starts), list(sizes), list(steps), name="strided_slice")
+
+    def _same(self, a: Dim, b: Dim) -> bool:
+        if isinstance(a, int) or isinstance(b, int):
+            return isinstance(a, int) and isinstance(b, int) and a == b
+        return bool(tirx.expr_deep_equal(a, b))
+
+    def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
+        if mode not in ("constant", "reflect", "replicate", "circular"):
+            raise self._missing(f"pad {mode}")
+        if mode != "constant":
+            return self.te(_pad_edges, x, list(before), list(after), mode, name=f"pad_{mode}")
+        dtype = self.dtype(x)
+        if dtype == torch.bool:
+            return self.cast(self.pad(self.cast(x, torch.uint8), before, after, mode, int(bool(value))), dtype)
+        if dtype.is_floating_point and _static([*before, *after]):
+            widths = [amount for pair in zip(before, after) for amount in pair]
+            return self.emit(R.nn.pad(x, widths, "constant", float(value)))
+        number = tirx.const(value if dtype.is_floating_point else int(value), self.tvm_dtype(dtype))
+        return self.te(topi.nn.pad, x, list(before), list(after), number, name="pad")
+
+    # ---- indexing --------------------------------------------------------------------------------------------------
+    def _te_index(self, function: Any, *args: Any, name: str) -> Tensor:
+        """Like ``te``, with 0-d constants as tensors."""
+        return self.emit(self.network.call_te(function, *args, primfunc_name_hint=name))
+
+    def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
+        return self._te_index(_take, self.operand(x), self.operand(index), axis, name="take")
+
+    def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
+        x, index = self.operand(x), self.operand(index)
+        if not self.shape(x):
+            return self.emit(R.broadcast_to(x, []))
+        return self._te_index(_gather, x, index, axis, name="gather")
+
+    def gather_nd(self, x: Operand, index: Operand) -> Tensor:
+        x, index = self.operand(x), self.operand(index)
+        if not isinstance(self.shape(index)[-1], int):
+            raise self.refuse("gather_nd with an index of dynamic depth")
+        return self._te_index(_gather_nd, x, index, name="gather_nd")
+
+    def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
+        x, index, source = self.operand(x), self.operand(index), self.operand(source)
+        if reduction not in SCATTER:
+            raise self._missing(f"scatter with reduction {reduction}")
+        if any(isinstance(d, int) and d == 0 for d in (*self.shape(index), *self.shape(x))):
+            return x
+        dtype = self.dtype(x)
+        if dtype == torch.bool:
+            wide = [self.cast(v, torch.uint8) for v in (x, source)]
+            return self.cast(self.scatter(wide[0], index, wide[1], axis, reduction), dtype)
+        if reduction in ("maximum", "minimum") and dtype.is_floating_point:
+            return self._scatter_extreme(x, index, source, axis, reduction)
+        if reduction is not None and dtype in (torch.float16, torch.bfloat16):
+            wide = [self.cast(v, torch.float32) for v in (x, source)]
+            return self.cast(self.scatter(wide[0], index, wide[1], axis, reduction), dtype)
+        return self._scatter(x, index, source, axis, SCATTER[reduction])
+
+    def _scatter(self, x: Tensor, index: Tensor, source: Tensor, axis: int, mode: str) -> Tensor:
+        sizes = list(self.shape(index))
+        sizes[axis] = self.shape(x)[axis]
+        index = self.cast(index, torch.int64)
+        part = self.slice(x, [0] * len(sizes), sizes, [1] * len(sizes))
+        result = self.emit(R.scatter_elements(part, index, source, axis, mode))
+        return result if part is x else self.te(_paste, x, result, name="paste")
+
+    def _scatter_extreme(self, x: Tensor, index: Tensor, source: Tensor, axis: int, reduction: str) -> Tensor:
+        """NaN propagates: values that are NaN, or meet one, are marked in a second scatter."""
+        marks = [self.cast(self.unary("isnan", v), torch.int32) for v in (x, source)]
+        marked = self._scatter(marks[0], index, marks[1], axis, "max")
+        result = self._scatter(x, index, source, axis, SCATTER[reduction])
+        nan = self.literal(torch.tensor(float("nan"), dtype=self.dtype(x)))
+        return self.where(self.cast(marked, torch.bool), nan, result)
+
+    def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
+        x, index, source = self.operand(x), self.operand(index), self.operand(source)
+        if any(isinstance(d, int) and d == 0 for d in (*self.shape(source), *self.shape(x))):
+            return x
+        dtype = self.dtype(x)
+        storage = {torch.bool: torch.uint8}.get(dtype, dtype)
+        if accumulate and dtype in (torch.float16, torch.bfloat16):
+            storage = torch.float32
+        if accumulate and dtype == torch.bool:
+            raise self.refuse("scatter_nd that adds booleans")
+        x, source = self.cast(x, storage), self.cast(source, storage)
+        return self.cast(self.emit(R.scatter_nd(x, index, source, "add" if accumulate else "update")), dtype)
+
+    def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
+        if _static([start, length]):
+            return self.literal(torch.arange(length, dtype=torch.int64) * step + start)
+
+        def compute(start: Any, length: Any) -> te.Tensor:
+            return te.compute([length], lambda i: (start + i * step).astype("int64"), name="arange")
+
+        return self._te_index(compute, start, length, name="arange")

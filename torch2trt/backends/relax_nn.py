@@ -1,0 +1,262 @@
+"""Products, convolutions, pooling, normalisation and attention for Relax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tvm import relax, te, tirx
+
+from . import relax_exact, relax_te as T, relax_sample
+from .base import Dim, Operand, SymbolicContext, Tensor
+
+R = relax.op
+CONV = {1: R.nn.conv1d, 2: R.nn.conv2d, 3: R.nn.conv3d}
+CONV_TRANSPOSE = {1: R.nn.conv1d_transpose, 2: R.nn.conv2d_transpose, 3: R.nn.conv3d_transpose}
+MAX_POOL = {1: R.nn.max_pool1d, 2: R.nn.max_pool2d, 3: R.nn.max_pool3d}
+AVG_POOL = {1: R.nn.avg_pool1d, 2: R.nn.avg_pool2d, 3: R.nn.avg_pool3d}
+
+
+def _avg_pool(
+    x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], sizes: Sequence[Any],
+    count_include_pad: bool,
+) -> te.Tensor:  # fmt: skip
+    """Windows may hang over the padded input; they are divided by what lies inside."""
+    lead = len(x.shape) - len(kernel)
+    spatial = x.shape[lead:]
+    window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
+
+    def load(*index: Any) -> Any:
+        at = [index[lead + i] * s - p + r.var for i, (s, p, r) in enumerate(zip(stride, padding, window))]
+        inside = tirx.all(*[tirx.all(a >= 0, a < d) for a, d in zip(at, spatial)])
+        return te.sum(tirx.if_then_else(inside, x(*index[:lead], *at), T.const(0, x(*index[:lead], *at))), axis=window)
+
+    shape = [*x.shape[:lead], *sizes]
+    total = te.compute(shape, load, name="pool_sum")
+
+    def divide(*index: Any) -> Any:
+        count = tirx.const(1, "int64")
+        for i, (k, s, p, d) in enumerate(zip(kernel, stride, padding, spatial)):
+            start = index[lead + i] * s - p
+            end = tirx.min(start + k, d + p)
+            if not count_include_pad:
+                start, end = tirx.max(start, 0), tirx.min(end, d)
+            count = count * (end - start)
+        return total(*index) / count.astype(T.dtype_name(x))
+
+    return te.compute(shape, divide, name="avg_pool")
+
+
+class NetworkPrimitives(SymbolicContext):
+    """A part of ``RelaxContext``."""
+
+    # ---- products --------------------------------------------------------------------------------------------------
+    def _accumulate(self, *xs: Tensor) -> dict[str, str]:
+        """The ``out_dtype`` argument that makes half precision sum in float32."""
+        half = all(self.dtype(x) in (torch.float16, torch.bfloat16) for x in xs)
+        return {"out_dtype": "float32"} if half else {}
+
+    def matmul(self, a: Operand, b: Operand) -> Tensor:
+        a, b = self.operand(a, "weight"), self.operand(b, "weight")
+        product = self.emit(R.matmul(a, b, **self._accumulate(a, b)))
+        return self.cast(product, self.dtype(a))
+
+    def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
+        xs = [self.operand(x) for x in xs]
+        dtype = self.dtype(xs[0])
+        left, output = equation.replace(" ", "").split("->")
+        terms = left.split(",")
+        if len(xs) == 2 and all(len(set(t)) == len(t) for t in terms):
+            shared = set(terms[0]) & set(terms[1])
+            if set(output) | shared >= set(terms[0]) | set(terms[1]):
+                return self._contract(terms, output, xs)
+        wide = [self.cast(x, torch.float32) for x in xs] if dtype in (torch.float16, torch.bfloat16) else xs
+        return self.cast(self.emit(R.einsum(wide, f"{left}->{output}")), dtype)
+
+    def _contract(self, terms: Sequence[str], output: str, xs: Sequence[Tensor]) -> Tensor:
+        """Two operands as one batched matrix product."""
+        first, second = terms
+        batch = [c for c in first if c in second and c in output]
+        summed = [c for c in first if c in second and c not in output]
+        rows, columns = [c for c in first if c not in second], [c for c in second if c not in first]
+        size = {c: d for term, x in zip(terms, xs) for c, d in zip(term, self.shape(x))}
+
+        def matrix(x: Tensor, term: str, groups: Sequence[list[str]]) -> Tensor:
+            x = self.permute(x, [term.index(c) for group in groups for c in group])
+            flat = [math.prod([size[c] for c in group], start=1) for group in groups[1:]]
+            return self.reshape(x, [*[size[c] for c in groups[0]], *flat])
+
+        product = self.matmul(matrix(xs[0], first, (batch, rows, summed)), matrix(xs[1], second, (batch, summed, columns)))
+        letters = [*batch, *rows, *columns]
+        product = self.reshape(product, [size[c] for c in letters])
+        return self.permute(product, [letters.index(c) for c in output])
+
+    # ---- convolutions ----------------------------------------------------------------------------------------------
+    def _add_bias(self, x: Tensor, bias: Operand | None, dtype: torch.dtype) -> Tensor:
+        if bias is not None:
+            bias = self.cast(self.operand(bias, "bias"), self.dtype(x))
+            shape = [1, self.shape(bias)[0], *[1] * (len(self.shape(x)) - 2)]
+            x = self.emit(R.add(x, self.reshape(bias, shape)))
+        return self.cast(x, dtype)
+
+    def conv(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        weight = self.operand(weight, "weight")
+        before, after = zip(*padding)
+        y = self.emit(
+            CONV[len(stride)](
+                x, weight, list(stride), [*before, *after], list(dilation), groups, **self._accumulate(x, weight)
+            )
+        )
+        return self._add_bias(y, bias, self.dtype(x))
+
+    def conv_transpose(
+        self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
+        padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
+    ) -> Tensor:  # fmt: skip
+        weight, dtype = self.operand(weight, "weight"), self.dtype(x)
+        if dtype in (torch.float16, torch.bfloat16):
+            x, weight = self.cast(x, torch.float32), self.cast(weight, torch.float32)
+        pads = [*padding, *padding]
+        y = self.emit(
+            CONV_TRANSPOSE[len(stride)](
+                x, weight, list(stride), pads, list(output_padding), list(dilation), groups
+            )
+        )
+        return self._add_bias(y, bias, dtype)
+
+    # ---- pooling ---------------------------------------------------------------------------------------------------
+    def _pool_sizes(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], ceil_mode: bool,
+    ) -> tuple[list[Dim], list[Dim]]:  # fmt: skip
+        """Output sizes as PyTorch computes them, and how far the last window reaches behind the input."""
+        sizes, over = [], []
+        for dim, k, s, p, d in zip(self.shape(x)[2:], kernel, stride, padding, dilation):
+            room = dim + 2 * p - d * (k - 1) - 1
+            if ceil_mode and not isinstance(dim, int):
+                raise self.refuse("pooling with ceil_mode over a dynamic size")
+            count = (room + (s - 1 if ceil_mode else 0)) // s + 1
+            if ceil_mode and (count - 1) * s >= dim + p:
+                count -= 1
+            sizes.append(count)
+            over.append((count - 1) * s + d * (k - 1) + 1 - dim - p if isinstance(dim, int) else p)
+        return sizes, over
+
+    def max_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        dilation: Sequence[int], ceil_mode: bool,
+    ) -> Tensor:  # fmt: skip
+        dtype = self.dtype(x)
+        if not dtype.is_floating_point:
+            raise self.refuse(f"max_pool of {dtype}")
+        _, over = self._pool_sizes(x, kernel, stride, padding, dilation, ceil_mode)
+        after = [max(0, o) if ceil_mode else p for o, p in zip(over, padding)]
+        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        pool = MAX_POOL[len(kernel)]
+        y = self.emit(pool(wide, list(kernel), list(stride), [*padding, *after], list(dilation)))
+        return self.cast(y, dtype)
+
+    def avg_pool(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+        ceil_mode: bool, count_include_pad: bool,
+    ) -> Tensor:  # fmt: skip
+        dtype = self.dtype(x)
+        sizes, over = self._pool_sizes(x, kernel, stride, padding, [1] * len(kernel), ceil_mode)
+        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        if any(isinstance(o, int) and o > p for o, p in zip(over, padding)):
+            arguments = list(kernel), list(stride), list(padding), sizes, count_include_pad
+            return self.cast(self.te(_avg_pool, wide, *arguments, name="avg_pool"), dtype)
+        pool = AVG_POOL[len(kernel)]
+        pads = [*padding, *padding]
+        y = self.emit(pool(wide, list(kernel), list(stride), pads, [1] * len(kernel), False, count_include_pad))
+        return self.cast(y, dtype)
+
+    # ---- resampling ------------------------------------------------------------------------------------------------
+    def resize(
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
+    ) -> Tensor:  # fmt: skip
+        if mode not in relax_sample.RESIZE:
+            raise self._missing(f"resize {mode}")
+        dtype = self.dtype(x)
+        if not dtype.is_floating_point and not mode.startswith("nearest"):
+            raise self.refuse(f"resize {mode} of {dtype}")
+        arguments = list(size), mode, bool(align_corners), list(scales)
+        return self.te(relax_sample.resize, x, *arguments, name=f"resize_{mode.replace('-', '_')}")
+
+    def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
+        grid = self.operand(grid, "grid")
+        rank = len(self.shape(x)) - 2
+        if mode not in ("bilinear", "nearest", "bicubic") or padding not in ("zeros", "border", "reflection"):
+            raise self._missing(f"grid_sample {mode} {padding}")
+        if mode == "bicubic" and rank != 2:
+            raise self.refuse("bicubic grid_sample of other than 2 spatial dimensions")
+        return self.te(relax_sample.grid_sample, x, grid, mode, padding, bool(align_corners), name="grid_sample")
+
+    # ---- normalisation ---------------------------------------------------------------------------------------------
+    def softmax(self, x: Tensor, axis: int) -> Tensor:
+        dtype = self.dtype(x)
+        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        return self.cast(self.emit(R.nn.softmax(wide, axis)), dtype)
+
+    def layer_norm(
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        dtype, axes = self.dtype(x), list(axes)
+        sizes = [self.shape(x)[a] for a in axes]
+        if not all(isinstance(d, int) for d in sizes):
+            raise self.refuse("layer_norm over a dynamic size")
+        scale = self.operand(weight, "weight") if weight is not None else self.literal(torch.ones(sizes, dtype=dtype))
+        shift = self.operand(bias, "bias") if bias is not None else self.literal(torch.zeros(sizes, dtype=dtype))
+        return self.emit(
+            R.nn.layer_norm(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None)
+        )
+
+    def group_norm(
+        self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
+    ) -> Tensor:  # fmt: skip
+        dtype, shape = self.dtype(x), self.shape(x)
+        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        rest = math.prod(shape[2:], start=shape[1] // groups)
+        grouped = self.reshape(wide, [shape[0], groups, rest])
+        y = self.te(relax_exact.normalize, grouped, [2], None, None, float(eps), name="group_norm")
+        y = self.reshape(y, shape)
+        for parameter, role, combine in ((weight, "weight", R.multiply), (bias, "bias", R.add)):
+            if parameter is not None:
+                value = self.cast(self.operand(parameter, role), self.dtype(wide))
+                y = self.emit(combine(y, self.reshape(value, [1, shape[1], *[1] * (len(shape) - 2)])))
+        return self.cast(y, dtype)
+
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
+    ) -> Tensor:  # fmt: skip
+        dtype = self.dtype(q)
+        wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+        q, k, v = (self.cast(x, wide) for x in (q, k, v))
+        rank = len(self.shape(k))
+        transposed = self.permute(k, [*range(rank - 2), rank - 1, rank - 2])
+        scores = self.binary("mul", self.matmul(q, transposed), self.literal(torch.tensor(scale, dtype=wide)))
+        lowest = self.literal(torch.tensor(float("-inf"), dtype=wide))
+        if causal:
+            scores = self.where(self._lower_triangle(q, k), scores, lowest)
+        if mask is None:
+            return self.cast(self.matmul(self.softmax(scores, rank - 1), v), dtype)
+        mask = self.operand(mask, "mask")
+        if self.dtype(mask) == torch.bool:
+            scores = self.where(mask, scores, lowest)
+        else:
+            scores = self.binary("add", scores, self.cast(mask, wide))
+        weights = self.softmax(scores, rank - 1)
+        top = self.reduce("max", scores, [rank - 1], True)
+        zero = self.literal(torch.zeros((), dtype=wide))
+        weights = self.where(self.binary("eq", top, lowest), zero, weights)  # a row with nothing left in gives 0
+        return self.cast(self.matmul(weights, v), dtype)
+
+    def _lower_triangle(self, q: Tensor, k: Tensor) -> Tensor:
+        rows, columns = self.shape(q)[-2], self.shape(k)[-2]
+        below = self.reshape(self.arange(0, rows), [rows, 1])
+        return self.binary("ge", below, self.reshape(self.arange(0, columns), [1, columns]))

@@ -1,0 +1,175 @@
+"""Resizing and grid sampling as TE, with PyTorch's coordinate rules."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from . import relax_te as T
+
+Expr = Any
+RESIZE = ("nearest", "nearest-exact", "linear", "cubic")
+CUBIC = -0.75
+
+
+def _working_dtype(x: te.Tensor) -> str:
+    return "float64" if T.dtype_name(x) == "float64" else "float32"
+
+
+def _scale(size_in: Any, size_out: Any, factor: float | None, align: bool, dtype: str) -> Expr:
+    """Input steps per output step."""
+    known = all(isinstance(d, (int, tirx.IntImm)) for d in (size_in, size_out))
+    number = np.dtype(dtype).type
+    if not align and factor:
+        return tirx.const(float(number(1.0 / factor)), dtype)
+    if not known:
+        last = (size_in - 1, size_out - 1) if align else (size_in, size_out)
+        ratio = last[0].astype(dtype) / last[1].astype(dtype)
+        return tirx.Select(size_out > 1, ratio, tirx.const(0, dtype)) if align else ratio
+    size_in, size_out = int(size_in), int(size_out)
+    if align:
+        return tirx.const(float(number(size_in - 1) / number(size_out - 1)) if size_out > 1 else 0.0, dtype)
+    return tirx.const(float(number(size_in) / number(size_out)), dtype)
+
+
+def _clamp(i: Expr, size: Any) -> Expr:
+    return tirx.max(tirx.min(i, size - 1), tirx.const(0, "int64"))
+
+
+def cubic_weights(t: Expr) -> list[Expr]:
+    """Weights of the four neighbours of a point that lies `t` behind the second."""
+
+    def c(v: float) -> Expr:
+        return T.const(v, t)
+
+    def near(d: Expr) -> Expr:
+        return ((c(CUBIC + 2) * d - c(CUBIC + 3)) * d) * d + c(1)
+
+    def far(d: Expr) -> Expr:
+        return ((c(CUBIC) * d - c(5 * CUBIC)) * d + c(8 * CUBIC)) * d - c(4 * CUBIC)
+
+    rest = c(1) - t
+    return [far(t + c(1)), near(t), near(rest), far(rest + c(1))]
+
+
+def _taps(i: Expr, size: Any, scale: Expr, mode: str, align: bool) -> list[tuple[Expr, Expr | None]]:
+    """Input positions and weights for the output position `i` along one axis."""
+    dtype = T.dtype_name(scale)
+    half, zero = tirx.const(0.5, dtype), tirx.const(0, dtype)
+    at = i.astype(dtype)
+    if mode == "nearest":
+        return [(_clamp(tirx.floor(at * scale).astype("int64"), size), None)]
+    if mode == "nearest-exact":
+        return [(_clamp(tirx.floor((at + half) * scale).astype("int64"), size), None)]
+    source = at * scale if align else (at + half) * scale - half
+    if mode == "linear":
+        source = source if align else tirx.max(source, zero)
+        low = _clamp(source.astype("int64"), size)
+        weight = tirx.max(tirx.min(source - low.astype(dtype), tirx.const(1, dtype)), zero)
+        high = tirx.min(low + 1, size - 1)
+        return [(low, tirx.const(1, dtype) - weight), (high, weight)]
+    floor = tirx.floor(source)
+    low = floor.astype("int64")
+    weights = cubic_weights(source - floor)
+    return [(_clamp(low + k - 1, size), weights[k]) for k in range(4)]
+
+
+def _blend(taps: Sequence[Sequence[tuple[Expr, Expr | None]]], read: Any, chosen: tuple[Expr, ...] = ()) -> Expr:
+    """The weighted sum over all combinations of taps, innermost axis first."""
+    if not taps:
+        return read(*chosen)
+    total = None
+    for position, weight in taps[0]:
+        part = _blend(taps[1:], read, (*chosen, position))
+        part = part if weight is None else part * weight
+        total = part if total is None else total + part
+    return total
+
+
+def resize(
+    x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: Sequence[float | None]
+) -> te.Tensor:
+    """[N, C, *spatial] to [N, C, *size]."""
+    dtype, stored = _working_dtype(x), T.dtype_name(x)
+    spatial = list(x.shape[2:])
+    scales = [_scale(a, b, f, align, dtype) for a, b, f in zip(spatial, size, factors)]
+
+    def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
+        taps = [_taps(i, d, s, mode, align) for i, d, s in zip(index, spatial, scales)]
+        if mode.startswith("nearest"):
+            return _blend(taps, lambda *at: x(n, c, *at))
+        return _blend(taps, lambda *at: x(n, c, *at).astype(dtype)).astype(stored)
+
+    return te.compute([*x.shape[:2], *size], compute, name="resize")
+
+
+# ---- grid sample -----------------------------------------------------------------------------------------------------
+def _reflect(x: Expr, twice_low: Expr, twice_high: Expr) -> Expr:
+    dtype = T.dtype_name(x)
+    low = twice_low * tirx.const(0.5, dtype)
+    span = (twice_high - twice_low) * tirx.const(0.5, dtype)
+    safe = tirx.Select(span > tirx.const(0, dtype), span, tirx.const(1, dtype))
+    distance = tirx.abs(x - low)
+    flips = tirx.floor(distance / safe)
+    extra = tirx.truncmod(distance, safe)
+    odd = tirx.truncmod(flips, tirx.const(2, dtype)) > tirx.const(0.5, dtype)
+    result = tirx.Select(odd, span - extra + low, extra + low)
+    return tirx.Select(span > tirx.const(0, dtype), result, tirx.const(0, dtype))
+
+
+def _bring_inside(x: Expr, size: Any, padding: str, align: bool) -> Expr:
+    """A coordinate after the padding rule; with "zeros" it may still lie outside."""
+    dtype = T.dtype_name(x)
+    extent, zero, one = size.astype(dtype), tirx.const(0, dtype), tirx.const(1, dtype)
+    two = tirx.const(2, dtype)
+    if padding == "reflection":
+        x = _reflect(x, zero, two * (extent - one)) if align else _reflect(x, zero - one, two * extent - one)
+    if padding == "zeros":  # far outside stays outside, but fits an integer; NaN reads nothing
+        return tirx.Select(x > tirx.const(-4, dtype), tirx.min(x, extent + two), tirx.const(-4, dtype))
+    return tirx.Select(x > zero, tirx.min(x, extent - one), zero)
+
+
+def _coordinate(x: Expr, size: Any, align: bool) -> Expr:
+    dtype = T.dtype_name(x)
+    one, two, extent = tirx.const(1, dtype), tirx.const(2, dtype), size.astype(dtype)
+    return (x + one) / two * (extent - one) if align else ((x + one) * extent - one) / two
+
+
+def _grid_taps(x: Expr, size: Any, mode: str, padding: str, align: bool) -> list[tuple[Expr, Expr | None]]:
+    position = _coordinate(x, size, align)
+    if mode == "bicubic":
+        dtype = T.dtype_name(x)
+        bound = tirx.const(2.0**30, dtype)
+        position = tirx.max(tirx.min(position, bound), tirx.const(0, dtype) - bound)
+        floor = tirx.floor(position)
+        places = [floor + tirx.const(k - 1, dtype) for k in range(4)]
+        inside = [_bring_inside(p, size, padding, align).astype("int64") for p in places]
+        return list(zip(inside, cubic_weights(position - floor)))
+    position = _bring_inside(position, size, padding, align)
+    if mode == "nearest":
+        return [(tirx.nearbyint(position).astype("int64"), None)]
+    floor = tirx.floor(position)
+    low, weight = floor.astype("int64"), position - floor
+    return [(low, T.const(1, weight) - weight), (low + 1, weight)]
+
+
+def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: bool) -> te.Tensor:
+    """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate of `grid` belongs to the first spatial axis."""
+    dtype, stored = _working_dtype(x), T.dtype_name(x)
+    spatial = list(x.shape[2:])
+    rank = len(spatial)
+
+    def read(n: Expr, c: Expr, *at: Expr) -> Expr:
+        inside = tirx.all(*itertools.chain(*[(i >= 0, i < d) for i, d in zip(at, spatial)]))
+        return tirx.if_then_else(inside, x(n, c, *at).astype(dtype), tirx.const(0, dtype))
+
+    def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
+        at = [grid(n, *index, rank - 1 - axis).astype(dtype) for axis in range(rank)]
+        taps = [_grid_taps(a, d, mode, padding, align) for a, d in zip(at, spatial)]
+        return _blend(taps, lambda *p: read(n, c, *p)).astype(stored)
+
+    return te.compute([*x.shape[:2], *grid.shape[1:-1]], compute, name="grid_sample")
