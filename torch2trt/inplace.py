@@ -1,0 +1,88 @@
+"""What operations that write in place do, and their functional forms, from PyTorch's schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from .graph import Node
+
+# They change how a tensor is seen, not its values.
+VIEWS_IN_PLACE = {
+    "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_", "aten::swapdims_",
+    "aten::detach_",
+}  # fmt: skip
+_SIZES_ONLY = {
+    "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point", "aten::is_complex",
+    "aten::empty_like", "aten::zeros_like", "aten::ones_like", "aten::full_like", "aten::rand_like", "aten::randn_like",
+    "aten::randint_like", "aten::new_empty", "aten::new_zeros", "aten::new_ones", "aten::new_full",
+    "aten::empty_strided", "aten::new_empty_strided",
+}  # fmt: skip
+_UPDATES_STATISTICS = {"aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index"}
+
+
+@dataclass(frozen=True)
+class Functional:
+    """The functional form of an operation: its name, and which of the inputs it takes."""
+
+    kind: str
+    overload: str
+    inputs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Kind and overload."""
+        return f"{self.kind}.{self.overload}" if self.overload else self.kind
+
+
+def reads_only_sizes(node: Node) -> bool:
+    """Whether only the shape and dtype of the tensors count."""
+    return node.kind in _SIZES_ONLY
+
+
+def is_out_variant(node: Node) -> bool:
+    """Whether `node` writes its results to tensors that it does not read, as ``out=`` does."""
+    return not node.kind.endswith("_")
+
+
+def hidden_writes(node: Node, constants: Mapping[str, Any]) -> tuple[int, ...]:
+    """The inputs that `node` writes to although its schema does not say so: running statistics in training mode."""
+    if node.kind not in _UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
+        return ()
+    return tuple(i for i in (3, 4) if node.inputs[i].type == "Tensor")
+
+
+def functional_form(node: Node) -> Functional | None:
+    """The functional form of a node that writes to its first input, or to ``out=`` arguments; None if there is none."""
+    return _functional_form(node.kind, node.overload, node.mutates, len(node.inputs))
+
+
+@lru_cache(maxsize=1024)
+def _functional_form(kind: str, overload: str, mutates: tuple[int, ...], count: int) -> Functional | None:
+    schemas = torch._C._jit_get_schemas_for_operator(kind)
+    own = next((s for s in schemas if s.overload_name == overload and len(s.arguments) == count), None)
+    if own is None or (kind.endswith("_") and mutates != (0,)):
+        return None
+    kept = tuple(i for i in range(count) if kind.endswith("_") or i not in mutates)
+    if kind == "aten::_index_put_impl_":
+        return Functional("aten::index_put", overload, kept[:-1])
+    name = _functional_kind(kind)
+    wanted = [(own.arguments[i].name, str(own.arguments[i].type)) for i in kept]
+    fitting = [
+        s.overload_name for s in torch._C._jit_get_schemas_for_operator(name)
+        if [(a.name, str(a.type)) for a in s.arguments] == wanted
+        and not any(a.alias_info is not None and a.alias_info.is_write for a in s.arguments)
+    ]  # fmt: skip
+    if not fitting:
+        return None
+    return Functional(name, overload if overload in fitting else fitting[0], kept)
+
+
+def _functional_kind(kind: str) -> str:
+    if kind.startswith("aten::__i"):
+        return f"aten::__{kind[len('aten::__i') :]}"
+    return kind[:-1] if kind.endswith("_") else kind
