@@ -35,8 +35,8 @@ def define_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor],
             ctx.input(f"input{i}", [None if dynamic and d == 0 else s for d, s in enumerate(x.shape)], x.dtype)
             for i, x in enumerate(inputs)
         ]
-        for i, output in enumerate(graph.run(symbolic)):
-            ctx.mark_output(output, f"output{i}")
+        outputs = [ctx.operand(x, "output") for x in graph.run(symbolic)]
+        ctx.finish(outputs, [f"output{i}" for i in range(len(outputs))])
     return builder, network, ctx
 
 
