@@ -140,6 +140,9 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
             return False
         return isinstance(value.ty, relax.TensorType) or (value.ty.is_missing() and isinstance(value, tvm.ir.Call))
 
+    def is_dim(self, value: Any) -> bool:
+        return isinstance(value, relax.Expr) and not isinstance(value, tirx.IntImm) and tvm.ir.is_prim_expr(value)
+
     def shape(self, x: Tensor) -> tuple[Dim, ...]:
         x = self.normalize(x)
         if x.ty.shape is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from tvm import relax
+from tvm.ir import GlobalVar
 
 from .packing import Recipe
 from .target import Cpu
@@ -98,7 +99,7 @@ class Rewriter:
         inputs = list(main.params[:count])
         for gvar, func in mod.functions_items():
             if gvar.name_hint != "main":
-                self.bb.add_func(func, gvar.name_hint)
+                self.env[gvar] = Value(plain=self.bb.add_func(func, gvar.name_hint))
         for index, param in enumerate(main.params[len(inputs) :]):
             dtype = str(param.ty.dtype)
             self.env[param] = Value(recipe=Recipe(index, (), static_shape(param), dtype))
@@ -126,7 +127,7 @@ class Rewriter:
 
     def value(self, expr: Any) -> Value:
         """The value of an expression."""
-        if isinstance(expr, relax.Var):
+        if isinstance(expr, (relax.Var, GlobalVar)):
             return self.env[expr] if expr in self.env else Value(plain=expr)
         if type(expr).__name__ == "GenericConst":
             return self._constant(expr)
