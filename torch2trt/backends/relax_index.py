@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from tvm import relax, te, tirx, topi
+from tvm.sym import Analyzer
 
 from . import relax_te as T
 from .base import Dim, Operand, SymbolicContext, Tensor
@@ -125,7 +126,7 @@ class IndexPrimitives(SymbolicContext):
     def _same(self, a: Dim, b: Dim) -> bool:
         if isinstance(a, int) or isinstance(b, int):
             return isinstance(a, int) and isinstance(b, int) and a == b
-        return bool(tirx.expr_deep_equal(a, b))
+        return bool(Analyzer().can_prove_equal(a, b))
 
     def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
         if mode not in ("constant", "reflect", "replicate", "circular"):

@@ -35,7 +35,7 @@ BINARY = {
     "bitwise_xor": R.bitwise_xor,
 }  # fmt: skip
 BINARY_TE = {
-    "floordiv": T.wide(T.floordiv), "truncdiv": T.wide(T.truncdiv), "remainder": T.wide(T.remainder),
+    "floordiv": T.wide(T.floordiv), "truncdiv": T.truncdiv, "remainder": T.wide(T.remainder),
     "fmod": T.wide(T.fmod), "shift_left": T.shift_left, "shift_right": T.shift_right,
 }  # fmt: skip
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
@@ -81,6 +81,8 @@ class MathPrimitives(SymbolicContext):
             a, b = self.cast(a, torch.uint8), self.cast(b, torch.uint8)
         if name == "pow" and not dtype.is_floating_point:
             return self._integer_power(a, b)
+        if name == "truncdiv" and dtype.is_floating_point:
+            return self.unary("trunc", self.binary("div", a, b))
         if name in BINARY:
             return self.emit(BINARY[name](a, b))
         if name in BINARY_TE:
@@ -164,7 +166,7 @@ class MathPrimitives(SymbolicContext):
 
     def _sort_key(self, x: Tensor) -> Tensor:
         x = self._float32(x)
-        if self.dtype(x) == torch.bool:
+        if self.dtype(x) in (torch.bool, torch.uint8, torch.int8, torch.int16):
             return self.cast(x, torch.int32)
         if not self.dtype(x).is_floating_point:
             return x

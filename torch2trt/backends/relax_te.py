@@ -184,7 +184,7 @@ def fmod(a: Expr, b: Expr) -> Expr:
 
 
 def truncdiv(a: Expr, b: Expr) -> Expr:
-    return tirx.trunc(a / b) if is_float(a) else tirx.truncdiv(a, _divisor(b))
+    return tirx.truncdiv(a, _divisor(b))
 
 
 def floordiv(a: Expr, b: Expr) -> Expr:
@@ -197,8 +197,7 @@ def floordiv(a: Expr, b: Expr) -> Expr:
     quotient = (a - rest) / b - tirx.Select(wrong_sign, one, zero)
     floor = tirx.floor(quotient)
     rounded = floor + tirx.Select(quotient - floor > const(0.5, a), one, zero)
-    signed_zero = tirx.Select(a / b < zero, const(-0.0, a), zero * (a / b))
-    result = tirx.Select(tirx.EQ(quotient, zero), signed_zero, rounded)
+    result = tirx.Select(tirx.EQ(quotient, zero), tirx.copysign(zero, a / b), rounded)
     return tirx.Select(tirx.EQ(b, zero), a / b, result)
 
 
