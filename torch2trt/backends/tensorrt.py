@@ -1,12 +1,15 @@
 """The TensorRT context: every primitive as layers of one ``INetworkDefinition``.
 
-Runs with TensorRT 8.6, 10, 11 and TensorRT-RTX; what a release lacks is found by attribute and composed from what it has.
+Runs with TensorRT 8.6, 10, 11 and TensorRT-RTX; what a release lacks is found by attribute and composed from
+what it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 from ..errors import ConversionError
 from .base import Tensor
@@ -46,6 +49,8 @@ class TensorRTContext(ResizeMixin):
         """
         marked = []
         for i, tensor in enumerate(outputs):
+            if self.dtype(tensor) == torch.uint8 and tensor.dtype != self.trt.DataType.UINT8:
+                tensor = self.out(self.network.add_cast(tensor, self.trt.DataType.UINT8))
             if tensor.is_network_input or tensor.is_network_output:
                 tensor = self.out(self.network.add_identity(tensor))
             if names is not None:
@@ -54,4 +59,3 @@ class TensorRTContext(ResizeMixin):
             self.network.mark_output(tensor)
             marked.append(tensor)
         return marked
-

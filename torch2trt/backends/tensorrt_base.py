@@ -13,7 +13,7 @@ import torch
 from ..errors import ConversionError
 from . import trt_api
 from .base import Dim, Operand, SymbolicContext, Tensor
-from .tensorrt_dims import DimsMixin
+from .tensorrt_dims import DimsMixin, SymInt
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 INTS = (torch.int64, torch.int32, torch.int8, torch.uint8)
@@ -75,6 +75,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self.index_dtype = trt_api.torch_dtype(trt_api.trt_dtype(torch.int64))
         self._state = _state_of(network)
         self._weakly_typed = is_weakly_typed(network)
+        self._bytes: set[str] = set()
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 
@@ -137,12 +138,36 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             if layer.get_output(i).dtype in floats:
                 layer.set_output_type(i, wanted)
 
+    def has(self, feature: str) -> bool:
+        """Whether this release has a feature: a network method, or a dotted name."""
+        return trt_api.supports(feature)
+
     # ---- tensors ---------------------------------------------------------------------------------------------------
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, self.trt.ITensor)
 
+    def is_dim(self, value: Any) -> bool:
+        return isinstance(value, SymInt)
+
     def dtype(self, x: Tensor) -> torch.dtype:
-        return trt_api.torch_dtype(x.dtype)
+        return torch.uint8 if self._bytes and x.name in self._bytes else trt_api.torch_dtype(x.dtype)
+
+    def movable(self, x: Tensor) -> Tensor:
+        """What layers that only move data take for `x`: TensorRT has uint8 at inputs and outputs of the network alone.
+
+        Between them uint8 values are int32 tensors that ``dtype`` knows to be uint8.
+        """
+        if x.dtype != self.trt.DataType.UINT8:
+            return x
+        return self.out(self.network.add_cast(x, self.trt.DataType.INT32))
+
+    def back(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The result of layers that took a wider type, as `dtype`; the values fit into it."""
+        if dtype != torch.uint8:
+            wanted = trt_api.trt_dtype(dtype)
+            return x if x.dtype == wanted else self.out(self.network.add_cast(x, wanted))
+        self._bytes.add(x.name)
+        return x
 
     def rank(self, x: Operand) -> int:
         """The number of dimensions of a tensor or constant."""
@@ -166,15 +191,19 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return weights
 
     def plain_weights(self, tensor: torch.Tensor) -> Any:
-        """``trt.Weights`` without a name; bfloat16 becomes float32, see ``constant``."""
+        """``trt.Weights`` without a name; bfloat16 becomes float32 and uint8 int32."""
         tensor = tensor.detach()
         if tensor.dtype == torch.bfloat16:
             tensor = tensor.float()
+        if tensor.dtype == torch.uint8:
+            tensor = tensor.to(torch.int32)
         if tensor.dtype == torch.int64 and self.index_dtype == torch.int32:
             tensor = self._as_int32(tensor)
         if tensor.dtype not in (*FLOATS, *INTS, torch.bool):
             raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64 first")
-        array = np.ascontiguousarray(tensor.cpu().contiguous().numpy())
+        if not tensor.numel():
+            return self.trt.Weights(trt_api.trt_dtype(tensor.dtype))
+        array = tensor.cpu().contiguous().numpy()
         self._state.arrays.append(array)
         return self.trt.Weights(array)
 
@@ -182,7 +211,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         outside = tensor[(tensor < _INT32.min) | (tensor > _INT32.max)]
         if outside.numel():
             raise ConversionError(
-                f"{self.scope}: {trt_api.version()} has no int64 and the constant {outside[0].item()} does not fit int32"
+                f"{self.scope}: the constant {outside[0].item()} does not fit int32, and {trt_api.version()} has no int64"
             )
         return tensor.to(torch.int32)
 
@@ -213,7 +242,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         x = self.out(self.network.add_constant(shape, weights))
         if value.dtype == torch.bfloat16:
             return self.out(self.network.add_cast(x, trt_api.trt_dtype(torch.bfloat16)))
-        return x
+        return self.back(x, torch.uint8) if value.dtype == torch.uint8 else x
 
     def number(self, value: float, dtype: torch.dtype, rank: int) -> Tensor:
         """A literal of one element with `rank` dimensions."""
@@ -228,8 +257,9 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """
         rank = max(self.rank(x) for x in operands)
         aligned = [self._with_rank(x, rank) for x in operands]
-        if len({x.dtype for x in aligned}) > 1:
-            got = ", ".join(str(self.dtype(x)) for x in aligned)
+        dtypes = [self.dtype(x) for x in aligned]
+        if len(set(dtypes)) > 1:
+            got = ", ".join(map(str, dtypes))
             raise self.refuse(f"the operands of one layer have the dtypes {got}, expected one dtype")
         return aligned
 

@@ -23,8 +23,8 @@ _OPERATIONS = {
 class SymInt:
     """An integer that the engine computes, as a tensor of one element in the network.
 
-    ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what is trivial. The same
-    dimension of the same tensor is always the same object; two objects are equal only when they are identical.
+    ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what is trivial. The
+    same dimension of the same tensor is always the same object; two objects are equal only when they are identical.
 
     Attributes:
         tensor: the value, a 1-d integer tensor of one element.
@@ -77,8 +77,8 @@ class SymInt:
 
     def _unknown(self, *_: object) -> bool:
         raise ConversionError(
-            f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be compared, be a condition "
-            "or become a Python number; make this dimension static, or compute with tensors"
+            f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be compared, be a "
+            "condition or become a Python number; make this dimension static, or compute with tensors"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _unknown

@@ -1,8 +1,8 @@
 """Elementwise primitives of TensorRT: casts, unary and binary operations, selection.
 
-NaN: TensorRT promises nothing about NaN in MAX, MIN and SIGN; ``maximum``, ``minimum`` and ``sign`` are these plain layers.
-Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and ``atan2`` as
-far as TensorRT keeps it.
+NaN: TensorRT promises nothing about NaN in MAX, MIN and SIGN; ``maximum``, ``minimum`` and ``sign`` are these plain
+layers. Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and
+``atan2`` as far as TensorRT keeps it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 
 import torch
 
-from . import trt_api
 from .base import Operand, Tensor
 from .tensorrt_base import FLOATS, TensorRTBase
 
@@ -39,12 +38,27 @@ class ElementwiseMixin(TensorRTBase):
 
     # ---- casts -----------------------------------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        wanted = trt_api.trt_dtype(dtype)
-        if x.dtype == wanted:
+        have = self.dtype(x)
+        if have == dtype:
             return x
-        if dtype == torch.bool and self.dtype(x) in FLOATS:
-            return self._not(self.elementwise("EQUAL", x, self.number(0, self.dtype(x), self.rank(x))))
-        return self.out(self.network.add_cast(x, wanted))
+        if have == torch.uint8:
+            moved = self.movable(x)
+            return self.cast(self.out(self.network.add_identity(x)) if moved is x else moved, dtype)
+        if dtype in _NARROW:
+            return self.back(self.cast(x, torch.int32), dtype) if have == torch.bool else self._wrap_narrow(x, dtype)
+        if dtype == torch.bool and have in FLOATS:
+            return self._not(self.elementwise("EQUAL", x, self.number(0, have, self.rank(x))))
+        return self.back(x, dtype)
+
+    def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """8-bit integers, wrapped as torch wraps them."""
+        if self.dtype(x) not in (torch.int32, torch.int64):
+            x = self.cast(x, torch.int32)
+        low = torch.iinfo(dtype).min
+        lifted = self._with("SUB", x, low) if low else x
+        wrapped = self._int_division("remainder", lifted, self.number(256, self.dtype(x), self.rank(x)))
+        wrapped = self._with("SUM", wrapped, low) if low else wrapped
+        return self.back(self.cast(wrapped, torch.int32), dtype)
 
     # ---- unary -----------------------------------------------------------------------------------------------------
     def unary(self, name: str, x: Tensor) -> Tensor:
@@ -83,7 +97,7 @@ class ElementwiseMixin(TensorRTBase):
         if self.dtype(x) not in FLOATS:
             zero = self.number(0, torch.int32, self.rank(x))
             return self.binary("lt", self.elementwise("PROD", self.cast(x, torch.int32), zero), zero)
-        if name == "isnan" and not hasattr(self.trt.UnaryOperation, "ISNAN"):
+        if name == "isnan" and not self.has("UnaryOperation.ISNAN"):
             return self._not(self.elementwise("EQUAL", x, x))
         return self._unary_layer(name.upper(), x)
 
@@ -92,7 +106,7 @@ class ElementwiseMixin(TensorRTBase):
         if name in _UNCHANGED_INTS:
             return x
         if dtype in _NARROW or (dtype == torch.bool and name in ("sign", "abs")):
-            return self.cast(self._int_unary(name, self.cast(x, torch.int32)), dtype)
+            return self.cast(self.unary(name, self.cast(x, torch.int32)), dtype)
         if name in ("abs", "neg", "sign"):
             return self._unary_layer(_UNARY[name], x)
         if name == "relu":
@@ -178,13 +192,7 @@ class ElementwiseMixin(TensorRTBase):
         result = self.binary(name, self.cast(a, torch.int32), self.cast(b, torch.int32))
         if self.dtype(result) == torch.bool:
             return result
-        return self._wrap_narrow(result, dtype) if name in ("add", "sub", "mul", "pow") else self.cast(result, dtype)
-
-    def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        low = torch.iinfo(dtype).min
-        lifted = self._with("SUB", x, low)
-        wrapped = self._int_division("remainder", lifted, self.number(256, torch.int32, self.rank(x)))
-        return self.cast(self._with("SUM", wrapped, low), dtype)
+        return self._wrap_narrow(result, dtype) if name in ("add", "sub", "mul", "pow") else self.back(result, dtype)
 
     def _int_division(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         kind = {"floordiv": "FLOOR_DIV", "remainder": "FLOOR_DIV", "truncdiv": "DIV", "fmod": "DIV"}.get(name)
@@ -218,7 +226,7 @@ class ElementwiseMixin(TensorRTBase):
         dtype = self.dtype(a)
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
-        return self.cast(self._select(condition, a, b), dtype)
+        return self.back(self._select(condition, a, b), dtype)
 
     def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return self.out(self.network.add_select(condition, a, b))

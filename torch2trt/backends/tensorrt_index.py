@@ -12,7 +12,12 @@ from .tensorrt_reduce import ReduceMixin, extreme
 
 _NARROW = (torch.bool, torch.uint8, torch.int8)
 _MAX_CELLS = 1 << 31
-_SCATTER = {"add": ("sum", "add"), "multiply": ("prod", "mul"), "maximum": ("max", "maximum"), "minimum": ("min", "minimum")}
+_SCATTER = {
+    "add": ("sum", "add"),
+    "multiply": ("prod", "mul"),
+    "maximum": ("max", "maximum"),
+    "minimum": ("min", "minimum"),
+}
 
 
 class IndexMixin(ReduceMixin):
@@ -25,7 +30,7 @@ class IndexMixin(ReduceMixin):
         layer = self.check(self.network.add_gather_v2(x, index, getattr(self.trt.GatherMode, mode)))
         if mode != "ND":
             layer.axis = axis
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     def _index(self, index: Operand) -> Tensor:
         if not self.is_tensor(index):
@@ -60,7 +65,7 @@ class IndexMixin(ReduceMixin):
         layer = self.check(self.network.add_scatter(data, index, updates, getattr(self.trt.ScatterMode, mode)))
         if mode == "ELEMENT":
             layer.axis = axis
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
         if reduction is None:
@@ -82,7 +87,7 @@ class IndexMixin(ReduceMixin):
         return extreme(self.dtype(x), largest=reduction == "minimum")
 
     def _collect(self, index: Tensor, source: Tensor, axis: int, size: int, reduction: str) -> Tensor:
-        """Per target position along `axis`, the reduction of what is sent there: one dimension more, then a reduction."""
+        """Per position along `axis`, the reduction of what is sent there: one dimension more, then a reduction."""
         rank, dims = self.rank(index), self.shape(index)
         cells = math.prod(dim for dim in dims if isinstance(dim, int)) * size
         if rank == 8 or cells > _MAX_CELLS:

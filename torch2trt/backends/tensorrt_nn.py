@@ -84,9 +84,7 @@ class NetworkMixin(IndexMixin):
         beyond = [max(0, -end) for end in ends]
         late = bias if any(beyond) else None
         early = None if any(beyond) else bias
-        layer, late_bias = self._weighted(
-            self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups
-        )
+        layer, late_bias = self._weighted(self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups)
         layer.stride_nd = tuple(stride)
         layer.pre_padding = tuple(padding)
         layer.post_padding = tuple(max(0, end) for end in ends)
@@ -138,9 +136,7 @@ class NetworkMixin(IndexMixin):
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
         if len(kernel) == 1:
-            y = self.max_pool(
-                self._lift(x), (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
-            )
+            y = self.max_pool(self._lift(x), (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
             return self._unlift(y)
         if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation):
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
@@ -178,7 +174,9 @@ class NetworkMixin(IndexMixin):
         sizes = x.shape[2:]
         if -1 in sizes:
             if any(pad + step > window for pad, step, window in zip(padding, stride, kernel, strict=True)):
-                raise self.refuse("pooling with ceil_mode of a dynamic size is not available for this window and padding")
+                raise self.refuse(
+                    "pooling with ceil_mode of a dynamic size is not available for this window and padding"
+                )
             return None
         after = []
         for size, window, step, pad in zip(sizes, kernel, stride, padding, strict=True):

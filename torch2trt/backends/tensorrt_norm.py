@@ -25,7 +25,9 @@ class NormMixin(NetworkMixin):
         rank = self.rank(x)
         if rank < 3 or self.dtype(x) == torch.bfloat16:
             view = (1, -1) + (1,) * (rank - 2)
-            product = self.elementwise("PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view))))
+            product = self.elementwise(
+                "PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view)))
+            )
             return self.elementwise("SUM", product, self.constant(shift, "shift", self._channels(shift, view)))
         mode, power = self.trt.ScaleMode.CHANNEL, self.trt.Weights()
         weights = self.weights(shift, "shift"), self.weights(scale, "scale")
@@ -57,7 +59,7 @@ class NormMixin(NetworkMixin):
     def _normalization(
         self, x: Tensor, scale: Tensor, shift: Tensor, axes: Sequence[int], eps: float, groups: int | None = None
     ) -> Tensor:
-        modern = hasattr(self.network, "add_normalization_v2")
+        modern = self.has("add_normalization_v2")
         add = self.network.add_normalization_v2 if modern else self.network.add_normalization
         layer = self.check(add(x, scale, shift, self.axes(axes)))
         layer.epsilon = eps
@@ -75,7 +77,9 @@ class NormMixin(NetworkMixin):
         spatial = range(2, rank)
         if rank >= 4 and groups == channels:
             return self._normalization(x, scale, shift, spatial, eps)
-        if rank >= 4 and hasattr(self.network, "add_normalization_v2"):
+        if rank >= 4 and groups == 1:
+            return self._normalization(x, scale, shift, range(1, rank), eps)
+        if rank >= 4 and self.has("add_normalization_v2"):
             return self._normalization(x, scale, shift, spatial, eps, groups)
         return self._group_norm_of_rows(x, groups, scale, shift, eps)
 
@@ -102,13 +106,11 @@ class NormMixin(NetworkMixin):
         """
         root = math.sqrt(scale)
         q, k = self._with("PROD", q, root), self._with("PROD", k, root)
-        fused = self.dtype(q) in (torch.float16, torch.bfloat16) and hasattr(self.network, "add_attention")
+        fused = self.dtype(q) in (torch.float16, torch.bfloat16) and self.has("add_attention")
         if fused and self.rank(q) == 4 and not (causal and mask is not None):
             return self._attention_layer(q, k, v, mask, causal)
         scores = self.out(
-            self.network.add_matrix_multiply(
-                q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE
-            )
+            self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
         )
         if causal:
             scores = self._masked(scores, self._causal_mask(q, k))
@@ -131,7 +133,7 @@ class NormMixin(NetworkMixin):
 
     def _attention_layer(self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool) -> Tensor:
         softmax = self.trt.AttentionNormalizationOp.SOFTMAX
-        if hasattr(self.network, "add_attention_v2"):
+        if self.has("add_attention_v2"):
             kinds = self.trt.CausalMaskKind
             kind = kinds.UPPER_LEFT if causal else kinds.NONE
             layer = self.check(self.network.add_attention_v2(q, k, v, softmax, kind))

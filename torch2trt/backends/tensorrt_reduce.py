@@ -1,7 +1,7 @@
 """Reductions, scans and sorting of TensorRT.
 
-NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and scans, nor about its order in top-k; ``sort``
-orders NaN as torch does.
+NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and scans, nor about its order in top-k;
+``sort`` orders NaN as torch does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             return x
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
-            return self.cast(self.reduce(name, self.cast(x, torch.int32), axes, keepdim), dtype)
+            return self.back(self.reduce(name, self.cast(x, torch.int32), axes, keepdim), dtype)
         operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
 
@@ -63,8 +63,8 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         """By the cumulative layer for sums, else by doubling steps: log2(size) shifted copies."""
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
-            return self.cast(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
-        if name == "sum" and hasattr(self.network, "add_cumulative"):
+            return self.back(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
+        if name == "sum" and self.has("add_cumulative"):
             where = self.literal(torch.tensor(axis, dtype=torch.int32))
             operation = self.trt.CumulativeOperation.SUM
             return self.out(self.network.add_cumulative(x, where, operation, False, False))
@@ -89,7 +89,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         dtype, rank = self.dtype(x), self.rank(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
-            return self.cast(values, dtype), indices
+            return self.back(values, dtype), indices
         if isinstance(k, int) and k > _MAX_K:
             values, indices = self.sort(x, axis, largest)
             sizes = list(self.shape(x))
@@ -119,7 +119,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         dtype, size = self.dtype(x), self.shape(x)[axis]
         if dtype in (torch.bool, torch.uint8, torch.int8):
             values, indices = self.sort(self.cast(x, torch.int32), axis, descending)
-            return self.cast(values, dtype), indices
+            return self.back(values, dtype), indices
         if isinstance(size, int) and size > _MAX_K:
             indices = self._order_by_rank(x, axis, descending)
         else:

@@ -1,7 +1,7 @@
 """Resizing and grid sampling of TensorRT.
 
-A resize layer is used where its formula and torch's are the same: the scale is the ratio of the sizes, and for "nearest"
-the source positions are exact. Elsewhere the positions and weights come from torch itself, as index tables.
+A resize layer is used where its formula and torch's are the same: the scale is the ratio of the sizes, and for
+"nearest" the source positions are exact. Elsewhere positions and weights come from torch itself, as tables.
 """
 
 from __future__ import annotations

@@ -17,10 +17,6 @@ _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "c
 class ShapeMixin(TensorRTBase):
     """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext`` for their meaning."""
 
-    def movable(self, x: Tensor) -> Tensor:
-        """`x` in a dtype that layers which only move data accept: uint8 as int32."""
-        return self.cast(x, torch.int32) if self.dtype(x) == torch.uint8 else x
-
     # ---- shuffle ---------------------------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
         shape = tuple(shape)
@@ -34,7 +30,7 @@ class ShapeMixin(TensorRTBase):
             layer.set_input(1, self.dims_tensor(shape))
         else:
             layer.reshape_dims = placeholders
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     def _placeholders(self, shape: Sequence[Dim]) -> tuple[int, ...] | None:
         unknown = sum(not isinstance(dim, int) for dim in shape)
@@ -48,7 +44,7 @@ class ShapeMixin(TensorRTBase):
         dtype = self.dtype(x)
         layer = self.network.add_shuffle(self.movable(x))
         layer.first_transpose = tuple(dims)
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     # ---- slices ----------------------------------------------------------------------------------------------------
     def slice_layer(
@@ -67,7 +63,7 @@ class ShapeMixin(TensorRTBase):
             layer.mode = getattr(self.trt.SampleMode, mode)
         if fill is not None:
             layer.set_input(4, fill)
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
         whole = all(isinstance(start, int) and start == 0 for start in starts) and set(steps) <= {1}
@@ -101,8 +97,8 @@ class ShapeMixin(TensorRTBase):
             return x
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.int8):
-            return self.cast(self.pad(self.cast(x, torch.int32), before, after, mode, value), dtype)
-        inner = self.dtype(self.movable(x))
+            return self.back(self.pad(self.cast(x, torch.int32), before, after, mode, value), dtype)
+        inner = torch.int32 if dtype == torch.uint8 else dtype
         fill = self.literal(torch.tensor(value, dtype=inner)) if mode == "constant" else None
         sizes = [low + size + high for low, size, high in zip(before, self.shape(x), after, strict=True)]
         starts = [-low for low in before]
@@ -116,7 +112,7 @@ class ShapeMixin(TensorRTBase):
         dtype = self.dtype(tensors[0])
         layer = self.check(self.network.add_concatenation([self.movable(x) for x in tensors]))
         layer.axis = axis
-        return self.cast(self.out(layer), dtype)
+        return self.back(self.out(layer), dtype)
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
         if self.is_static((start, length)):
