@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 import torch
@@ -17,41 +19,54 @@ pytestmark = [
 ]
 
 _TOGETHER = 20
-_Outputs = dict[str, torch.Tensor]
+_REFUSED = (RuntimeError, AttributeError, TypeError, ValueError)
+Outputs = dict[str, torch.Tensor]
+
+
+@functools.cache
+def _builder():
+    return trt_api.create_builder()
 
 
 def _network(cases: list[Case]):
-    builder = trt_api.create_builder()
-    network = trt_api.create_network(builder)
+    network = trt_api.create_network(_builder())
     for case in cases:
         define(network, case, f"{case.name}/")
-    return builder, network
+    return network
 
 
-def _inputs(cases: list[Case]) -> _Outputs:
+def _inputs(cases: list[Case]) -> Outputs:
     return {f"{c.name}/in{i}": value for c in cases for i, value in enumerate(c.inputs)}
 
 
-def _run(plan, network, inputs: _Outputs) -> _Outputs:
-    """Runs an engine on torch tensors; inputs that TensorRT wants on the host stay there."""
-    trt = trt_api.trt()
-    engine = trt.Runtime(trt_api.logger()).deserialize_cuda_engine(plan)
-    context, outputs, held = engine.create_execution_context(), {}, []
-    for i in range(network.num_inputs):
-        name = network.get_input(i).name
-        host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
-        value = inputs[name].contiguous() if host else inputs[name].cuda().contiguous()
-        value = value if value.numel() else torch.empty(1, dtype=value.dtype, device=value.device)
+def _device_input(engine, name: str, value: torch.Tensor) -> torch.Tensor:
+    """Where TensorRT wants it, on the host or on the device, and never without an address."""
+    host = engine.get_tensor_location(name) == trt_api.trt().TensorLocation.HOST
+    value = value.contiguous() if host else value.contiguous().cuda()
+    return value if value.numel() else torch.empty(1, dtype=value.dtype, device=value.device)
+
+
+def _device_output(engine, context, name: str) -> torch.Tensor:
+    """Room for an output, as much as it can take where its shape depends on the data."""
+    shape, dtype = tuple(context.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+    if -1 in shape:
+        shape = (context.get_max_output_size(name) // dtype.itemsize,)
+    return torch.zeros(shape, dtype=trt_api.torch_dtype(dtype), device="cuda")
+
+
+def _run(plan, network, inputs: Outputs) -> Outputs:
+    runtime = trt_api.trt().Runtime(trt_api.logger())
+    engine = runtime.deserialize_cuda_engine(plan)
+    context = engine.create_execution_context()
+    held, outputs = [], {}
+    for name in (network.get_input(i).name for i in range(network.num_inputs)):
+        held.append(_device_input(engine, name, inputs[name]))
         context.set_input_shape(name, tuple(inputs[name].shape))
-        context.set_tensor_address(name, value.data_ptr())
-        held.append(value)
-    for i in range(network.num_outputs):
-        name = network.get_output(i).name
-        shape, dtype = tuple(context.get_tensor_shape(name)), engine.get_tensor_dtype(name)
-        if -1 in shape:
-            shape = (context.get_max_output_size(name) // dtype.itemsize,)
-        outputs[name] = torch.zeros(shape, dtype=trt_api.torch_dtype(dtype), device="cuda")
-        context.set_tensor_address(name, outputs[name].data_ptr() or held[0].data_ptr())
+        context.set_tensor_address(name, held[-1].data_ptr())
+    for name in (network.get_output(i).name for i in range(network.num_outputs)):
+        outputs[name] = _device_output(engine, context, name)
+        held.append(outputs[name] if outputs[name].numel() else torch.empty(1, device="cuda"))
+        context.set_tensor_address(name, held[-1].data_ptr())
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     if not context.execute_async_v3(stream.cuda_stream):
@@ -60,38 +75,44 @@ def _run(plan, network, inputs: _Outputs) -> _Outputs:
     return {name: value.cpu() for name, value in outputs.items()}
 
 
-def _try(cases: list[Case]) -> _Outputs:
-    """The engine's outputs of some cases, built as one network; raises where TensorRT refuses."""
-    builder, network = _network(cases)
-    plan = build(builder, network, [(f"{c.name}/", c) for c in cases])
-    if plan is None:
-        raise RuntimeError("; ".join(trt_api.take_errors(builder)) or "no reason given")
-    return _run(plan, network, _inputs(cases))
+def _outputs(cases: list[Case]) -> dict[str, Outputs | str]:
+    """Per case the outputs of TensorRT, or why there are none.
+
+    A build takes seconds, so the cases share a network; where that fails, each half is tried.
+    """
+    try:
+        network = _network(cases)
+        plan = build(_builder(), network, [(f"{c.name}/", c) for c in cases])
+        errors = trt_api.take_errors(_builder())
+        if plan is None:
+            raise RuntimeError("; ".join(errors) or "no reason given")
+        found = _run(plan, network, _inputs(cases))
+        return {case.name: found for case in cases}
+    except _REFUSED as error:
+        if len(cases) == 1:
+            return {cases[0].name: f"{type(error).__name__}: {error}"}
+    middle = len(cases) // 2
+    return _outputs(cases[:middle]) | _outputs(cases[middle:])
+
+
+def _groups() -> Iterator[list[Case]]:
+    """Cases that may share a network: those that need the same builder flags."""
+
+    def flags(case: Case) -> list[str]:
+        return [] if trt_api.strongly_typed() else sorted(case.builder_flags())
+
+    cases = [case for case in CASES if not case.missing() and not case.unlike]
+    for _, alike in groupby(sorted(cases, key=flags), flags):
+        group = list(alike)
+        yield from (group[i : i + _TOGETHER] for i in range(0, len(group), _TOGETHER))
 
 
 @pytest.fixture(scope="module")
-def engine_outputs() -> dict[str, _Outputs | str]:
-    """Per case the outputs of TensorRT, or why there are none.
-
-    A build takes seconds, so many cases share a network; where that fails, each is tried alone.
-    """
-    cases = [case for case in CASES if not case.missing() and not case.unlike]
-    results: dict[str, _Outputs | str] = {}
-    for start in range(0, len(cases), _TOGETHER):
-        group = cases[start : start + _TOGETHER]
-        try:
-            found = _try(group)
-            results.update({c.name: found for c in group})
-        except (RuntimeError, AttributeError, TypeError, ValueError):
-            results.update({c.name: _alone(c) for c in group})
+def engine_outputs() -> dict[str, Outputs | str]:
+    results: dict[str, Outputs | str] = {}
+    for group in _groups():
+        results |= _outputs(group)
     return results
-
-
-def _alone(case: Case) -> _Outputs | str:
-    try:
-        return _try([case])
-    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -104,10 +125,8 @@ def test_engine_computes_what_simulate_does(case: Case, engine_outputs) -> None:
     found = engine_outputs[case.name]
     if isinstance(found, str):
         pytest.fail(f"TensorRT did not build or run it: {found}")
-    _, network = _network([case])
-    simulated = simulate(network, _inputs([case]))
-    loose = replace(case, rtol=max(case.rtol, 1e-4), atol=max(case.atol, 1e-5))
-    for name, want in simulated.items():
+    for name, want in simulate(_network([case]), _inputs([case])).items():
         got = found[name].flatten()[: want.numel()].reshape(want.shape)
-        assert got.dtype == want.dtype
-        torch.testing.assert_close(got, want, rtol=loose.rtol, atol=loose.atol, equal_nan=True)
+        torch.testing.assert_close(
+            got, want, rtol=max(case.rtol, 1e-4), atol=max(case.atol, 1e-5), equal_nan=True
+        )

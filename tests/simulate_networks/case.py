@@ -23,6 +23,7 @@ class Case:
         expected: the values of the outputs, or a function of the inputs that gives them.
         needs: features of the TensorRT library, see ``trt_api.supports``.
         dynamic: shapes of inputs with -1, by position, where they are not static.
+        flags: builder flags that a weakly typed TensorRT needs for it, besides those of its inputs.
         unbuildable: why TensorRT-RTX does not build it.
         unlike: why TensorRT 8.6 on a GPU computes something else, or nothing.
         rtol, atol: tolerance for floats.
@@ -34,6 +35,7 @@ class Case:
     expected: Any
     needs: tuple[str, ...] = ()
     dynamic: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
     unbuildable: str = ""
     unlike: str = ""
     rtol: float = 1e-5
@@ -47,10 +49,14 @@ class Case:
         value = self.expected(*self.inputs) if callable(self.expected) else self.expected
         return [torch.as_tensor(v) for v in (value if isinstance(value, tuple) else (value,))]
 
+    def builder_flags(self) -> set[str]:
+        """The builder flags that a weakly typed TensorRT needs to accept the types of the case."""
+        half = any(t.dtype == torch.float16 for t in (*self.inputs, *self.results()))
+        return {*self.flags, *(["FP16"] if half else [])}
+
     def missing(self) -> list[str]:
         """The features that the loaded library lacks."""
-        kinds = {t.dtype for t in self.inputs}
-        needs = [*self.needs]
+        kinds, needs = {t.dtype for t in self.inputs}, [*self.needs]
         needs += ["DataType.INT64"] if torch.int64 in kinds else []
         needs += ["DataType.BF16"] if torch.bfloat16 in kinds else []
         return [feature for feature in needs if not trt_api.supports(feature)]
@@ -112,7 +118,8 @@ def build(builder: Any, network: Any, cases: Sequence[tuple[str, Case]]) -> Any:
     config.builder_optimization_level = 0
     config.clear_flag(trt_api.trt().BuilderFlag.TF32)
     if not trt_api.strongly_typed():
-        config.set_flag(trt_api.trt().BuilderFlag.FP16)
+        for flag in set().union(*(case.builder_flags() for _, case in cases)):
+            config.set_flag(getattr(trt_api.trt().BuilderFlag, flag))
     profile = builder.create_optimization_profile()
     for prefix, case in cases:
         for i in case.dynamic:

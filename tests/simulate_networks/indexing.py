@@ -40,6 +40,7 @@ def _gathers() -> Iterator[Case]:
     yield _gather("matrix", x, _i([[0, 1], [3, 3]]), lambda x, i: x[:, [[0, 1], [3, 3]]], axis=1)
     yield _gather("scalar", x, _i(2), lambda x, i: x[:, 2], axis=1)
     yield _gather("int64", x, torch.tensor([2, 0]), lambda x, i: x[[2, 0]])
+    yield _gather("bool", x > 0, _i([2, 0]), lambda x, i: x[[2, 0]])
     yield _gather("negative", x, _i([-1, 0]), lambda x, i: x[[2, 0]])
     yield _gather(
         "outside_is_zero",

@@ -187,6 +187,10 @@ def _elementwise() -> Iterator[Case]:
         atol=1e-2,
     )
     yield case("broadcast", rand(2, 1, 4), "SUB", rand(1, 3, 1), lambda a, b: a - b)
+    nan = torch.tensor([[1.0, torch.nan, torch.nan], [torch.nan, 2.0, torch.nan]])
+    for op in ("EQUAL", "GREATER", "LESS"):
+        never = torch.zeros(2, 3, dtype=torch.bool)
+        yield case(f"{op}-nan", nan, op, nan.flip(0), never)
     yield Case(
         "select",
         lambda net, c, a, b: net.n.add_select(c, a, b),
@@ -232,6 +236,15 @@ def _casts() -> Iterator[Case]:
     yield case("float-half", floats, torch.float16, [-2.7, -0.5, 0.0, 0.5, 2.7])
     yield case("bool-float", torch.tensor([True, False]), torch.float32, [1.0, 0.0])
     yield case("int32-float", torch.tensor([-3, 4], dtype=torch.int32), torch.float32, [-3.0, 4.0])
+    yield case(
+        "float-bfloat16",
+        floats,
+        torch.bfloat16,
+        [-2.7, -0.5, 0.0, 0.5, 2.7],
+        needs=("DataType.BF16",),
+    )
+    large = torch.tensor([3e9, -3e9, 1.0])
+    yield case("float-int32-saturated", large, torch.int32, [2**31 - 1, -(2**31), 1])
     yield Case("identity", lambda net, x: net.n.add_identity(x), (rand(2, 3),), lambda x: x)
 
 
@@ -243,7 +256,7 @@ def _quantization() -> Iterator[Case]:
         return _dequantize(net, _quantize(net, x, scale).get_output(0), scale)
 
     expected = torch.tensor([[[[-64.0, -1.5, -0.5, 0.5], [1.5, 2.5, 3.5, 63.5]]]])
-    yield Case("quantize-tensor", both, (x,), expected)
+    yield Case("quantize-tensor", both, (x,), expected, flags=("INT8",))
 
     weights = rand(2, 3, 4, 4)
     scales = torch.tensor([0.01, 0.02])
@@ -261,7 +274,12 @@ def _quantization() -> Iterator[Case]:
         return F.conv2d(x, torch.clamp(torch.round(weights / steps), -128, 127) * steps)
 
     yield Case(
-        "quantize-channel", per_channel, (rand(1, 3, 6, 6),), quantized_convolution, atol=1e-5
+        "quantize-channel",
+        per_channel,
+        (rand(1, 3, 6, 6),),
+        quantized_convolution,
+        flags=("INT8",),
+        atol=1e-5,
     )
 
 

@@ -28,6 +28,11 @@ def _softmax() -> Iterator[Case]:
             layer.axes = 1 << axis
             return layer
 
+        if not axis:
+            half = rand(2, 3, 4).half()
+            yield Case(
+                "softmax-half", build, (half,), lambda x: F.softmax(x.double(), 0).half(), rtol=2e-3
+            )
         yield Case(
             f"softmax-{axis}", build, (rand(2, 3, 4),), lambda x, axis=axis: F.softmax(x, axis)
         )
@@ -76,6 +81,14 @@ def _reduce() -> Iterator[Case]:
             (i,),
             torch.tensor(expected, dtype=torch.int32),
         )
+    yield Case(
+        "reduce-AVG-half",
+        lambda net, x: net.n.add_reduce(x, net.enum("ReduceOperation", "AVG"), 2, False),
+        (rand(3, 1000).half(),),
+        lambda x: x.double().mean(1).half(),
+        rtol=2e-3,
+        atol=1e-4,
+    )
     empty = {"SUM": 0.0, "PROD": 1.0, "MAX": -torch.inf, "MIN": torch.inf, "AVG": torch.nan}
     for op, value in empty.items():
         yield Case(

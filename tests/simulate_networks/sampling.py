@@ -79,6 +79,8 @@ def _nearest() -> Iterator[Case]:
         )
     yield _resize("nearest-3d", rand(2, 2, 3, 4), lambda x: x.repeat_interleave(2, 1), (2, 4, 3, 4))
 
+    yield _resize("nearest-half", x.half(), lambda x: F.interpolate(x, size=(6, 8)), (1, 2, 6, 8))
+
     def dynamic(net, x):
         layer = net.n.add_resize(x)
         layer.set_input(1, net.index([1, 2, 6, 8]))

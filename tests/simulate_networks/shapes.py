@@ -95,6 +95,19 @@ def _slices() -> Iterator[Case]:
     corner = torch.nn.functional.pad(x, (1, 0, 0, 2))
     yield _slice("FILL-default", x, (0, -1), (6, 6), (1, 1), corner, "FILL", 0.0)
 
+    i = torch.arange(6, dtype=torch.int32).reshape(2, 3)
+    padded = [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
+    yield _slice(
+        "FILL-int32",
+        i,
+        (-1, 0),
+        (3, 3),
+        (1, 1),
+        torch.tensor(padded, dtype=torch.int32),
+        "FILL",
+        torch.tensor(0, dtype=torch.int32),
+    )
+
     def dynamic(net, x):
         layer = net.n.add_slice(x, (0, 0), (1, 1), (1, 1))
         layer.set_input(1, net.index([1, 2]))

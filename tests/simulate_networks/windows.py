@@ -66,7 +66,7 @@ def _convolutions() -> Iterator[Case]:
         lambda x: F.conv2d(F.pad(x, (0, 2, 1, 0)), w, b),
         {"pre_padding": (1, 0), "post_padding": (0, 2)},
     )
-    # 9 and 8 elements, stride 2: SAME pads 2 and 1; the odd one goes after (upper) or before (lower).
+    # 9 and 8 elements, stride 2: SAME pads 2 and 1; the odd one goes after or before.
     for mode, pads in {"SAME_UPPER": (0, 1, 1, 1), "SAME_LOWER": (1, 0, 1, 1)}.items():
         yield _convolution(
             mode,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..backends.trt_api import torch_dtype
+from ..backends.trt_api import strongly_typed, torch_dtype
 from ..errors import Torch2TrtError
 from .layers import Layer, SimulationError, fits
 
@@ -148,6 +148,11 @@ def _apply(layer: Layer, values: list[torch.Tensor | None]) -> tuple[torch.Tenso
 
 
 def _checked(layer: Layer, tensor: Any, value: torch.Tensor) -> torch.Tensor:
+    """The value, if it is what the tensor declares.
+
+    Where networks are weakly typed (8.6), TensorRT computes in a float type of its own choice and
+    converts to the declared one.
+    """
     try:
         declared = tuple(tensor.shape)
     except (RuntimeError, ValueError) as error:
@@ -159,6 +164,8 @@ def _checked(layer: Layer, tensor: Any, value: torch.Tensor) -> torch.Tensor:
         f"output '{tensor.name}' is declared as {declared} but computes as {tuple(value.shape)}",
     )
     dtype = torch_dtype(tensor.dtype)
+    if not strongly_typed() and value.is_floating_point() and dtype.is_floating_point:
+        return value.to(dtype)
     layer.check(
         value.dtype == dtype,
         f"output '{tensor.name}' is declared as {dtype} but computes as {value.dtype}",

@@ -26,7 +26,7 @@ class Rule:
 
     Attributes:
         interface: the TensorRT class that gives access to the attributes of the layer.
-        evaluate: ``evaluate(layer, *inputs)`` gives the outputs; when lazy ``evaluate(layer, scope)``.
+        evaluate: ``evaluate(layer, *inputs)``, or ``evaluate(layer, scope)`` when lazy.
         widen: compute 16-bit floats in float32 and round the result, as TensorRT accumulates.
         lazy: the function asks the scope for the inputs it wants, and gives ``{tensor: value}``.
     """
@@ -109,9 +109,17 @@ class Layer:
         """A list of integers that is an optional input, or else an attribute."""
         if given is not None:
             return integers(given)
-        dims = getattr(self.api, attribute, None)
+        dims = self.dimensions(attribute)
         self.check(dims is not None, f"'{attribute}' is neither an attribute nor an input")
-        return tuple(dims)
+        return dims
+
+    def dimensions(self, attribute: str) -> tuple[int, ...] | None:
+        """An attribute of type ``Dims``; None where it is not set, a rank of -1 in some versions."""
+        dims = getattr(self.api, attribute, None)
+        try:
+            return None if dims is None else tuple(dims)
+        except ValueError:
+            return None
 
     def weight(self, role: str) -> torch.Tensor | None:
         """A weights attribute as a flat tensor, or None where it is empty.

@@ -130,11 +130,15 @@ def scale(layer: Layer, x: torch.Tensor) -> torch.Tensor:
         "CHANNEL": (-1, *(1 for _ in x.shape[axis + 1 :])),
         "ELEMENTWISE": tuple(x.shape[axis:]),
     }[layer.api.mode.name]
-    for role, operation in (("scale", torch.mul), ("shift", torch.add), ("power", torch.pow)):
-        weight = layer.weight(role)
-        if weight is not None:
-            x = operation(x, weight.to(x.dtype).reshape(shape))
-    return x
+    weights = (layer.weight(role) for role in ("scale", "shift", "power"))
+    factor, shift, power = (w if w is None else w.to(x.dtype).reshape(shape) for w in weights)
+    if factor is not None and shift is not None:
+        x = torch.addcmul(shift, x, factor)
+    elif factor is not None:
+        x = x * factor
+    elif shift is not None:
+        x = x + shift
+    return x if power is None else x**power
 
 
 def convert(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -28,9 +28,12 @@ def pooling(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 
 def _maximum(x: torch.Tensor, kernel: tuple[int, ...], found: list[Window]) -> torch.Tensor:
     """Padding counts as minus infinity."""
-    wide = x if x.is_floating_point() else x.float()
-    padded = pad(wide, [w.pre for w in found], [w.post + w.beyond for w in found], value=-torch.inf)
-    return _MAX[len(kernel)](padded, kernel, [w.stride for w in found]).to(x.dtype)
+    wide, strides = x if x.is_floating_point() else x.float(), [w.stride for w in found]
+    apply, before = _MAX[len(kernel)], [w.pre for w in found]
+    if all(w.pre == w.post <= w.span // 2 and not w.beyond for w in found):
+        return apply(wide, kernel, strides, before).to(x.dtype)
+    padded = pad(wide, before, [w.post + w.beyond for w in found], value=-torch.inf)
+    return apply(padded, kernel, strides).to(x.dtype)
 
 
 def _average(

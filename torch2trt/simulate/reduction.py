@@ -66,7 +66,7 @@ def reduce(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 def topk(
     layer: Layer, x: torch.Tensor, count: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest or smallest along an axis, sorted; equal ones, left open by NVIDIA, in order."""
+    """The k largest or smallest along an axis, sorted; of equal ones the first, which is open."""
     axis = layer.axis(layer.api.axes, x.ndim)
     k = layer.api.k if count is None else int(count)
     layer.check(0 <= k <= x.shape[axis], f"k is {k}, the axis has {x.shape[axis]} elements")

@@ -35,9 +35,9 @@ def concatenation(layer: Layer, *parts: torch.Tensor) -> torch.Tensor:
 def shuffle(layer: Layer, x: torch.Tensor, dims: torch.Tensor | None = None) -> torch.Tensor:
     """A transpose, a reshape, a transpose."""
     x = x.permute(tuple(layer.api.first_transpose)[: x.ndim])
-    wanted = layer.api.reshape_dims if dims is None else integers(dims)
+    wanted = layer.dimensions("reshape_dims") if dims is None else integers(dims)
     if wanted is not None:
-        x = x.reshape(_resolved(layer, x, tuple(wanted)))
+        x = x.reshape(_resolved(layer, x, wanted))
     return x.permute(tuple(layer.api.second_transpose)[: x.ndim])
 
 
@@ -113,8 +113,8 @@ def slice_(
 
 
 def _slice_axes(layer: Layer, x: torch.Tensor, axes: torch.Tensor | None) -> tuple[int, ...]:
-    given = integers(axes) if axes is not None else getattr(layer.api, "axes", None)
-    return tuple(range(x.ndim)) if given is None else tuple(axis % x.ndim for axis in tuple(given))
+    given = layer.dimensions("axes") if axes is None else integers(axes)
+    return tuple(range(x.ndim)) if given is None else tuple(axis % x.ndim for axis in given)
 
 
 def _along(mask: torch.Tensor, axis: int, rank: int) -> torch.Tensor:
@@ -122,7 +122,7 @@ def _along(mask: torch.Tensor, axis: int, rank: int) -> torch.Tensor:
 
 
 def _map_outside(layer: Layer, mode: str, coordinates: torch.Tensor, size: int) -> torch.Tensor:
-    if mode in ("STRICT_BOUNDS", "DEFAULT"):
+    if mode == "STRICT_BOUNDS":
         layer.fail(f"coordinates {coordinates.tolist()} leave the axis, which has {size} elements")
     layer.check(size > 0 or mode == "FILL", f"mode {mode} needs elements, the axis has none")
     if mode == "WRAP":
