@@ -14,7 +14,7 @@ import torch
 
 from .errors import UnsupportedOpError
 
-_TORCH_FOLDER = os.path.dirname(torch.__file__) + os.sep
+_NOT_THE_USERS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,6 @@ def _source(source_range: str) -> str:
     """The innermost frame of the user's own code, "model.py(41): forward"."""
     frames = re.findall(r"^(.+?)\((\d+)\): (\S+)$", source_range, re.MULTILINE)
     for file, line, function in frames:
-        if not file.startswith(_TORCH_FOLDER):
+        if not file.startswith(_NOT_THE_USERS):
             return f"{os.path.basename(file)}({line}): {function}"
     return f"{os.path.basename(frames[0][0])}({frames[0][1]}): {frames[0][2]}" if frames else ""

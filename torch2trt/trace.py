@@ -171,6 +171,8 @@ def trace(
                 raise ConversionError(_no_tensor(program, flat.output[1])) from error
             raise
     output_tree, output_leaves = flat.output
+    if TENSOR not in output_leaves:
+        raise ConversionError(_no_tensor(program, output_leaves))
     for leaf in output_leaves:
         if leaf is not TENSOR and not isinstance(leaf, (type(None), bool, int, float, str)):
             raise ConversionError(_no_tensor(program, output_leaves))
@@ -210,13 +212,13 @@ def _quiet_tracing() -> Iterator[list[warnings.WarningMessage]]:
 def _buffers_restored(program: Any) -> Iterator[None]:
     """Undo what running the program once does to its buffers (running statistics, counters)."""
     buffers = list(program.buffers()) if isinstance(program, nn.Module) else []
-    before = [(buffer, buffer._version, buffer.detach().clone()) for buffer in buffers]
+    before = [(buffer, buffer.detach().clone()) for buffer in buffers]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, version, copy in before:
-                if buffer._version != version:
+            for buffer, copy in before:
+                if not torch.equal(buffer, copy):
                     buffer.copy_(copy)
 
 

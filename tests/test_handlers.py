@@ -1,0 +1,111 @@
+"""Handlers of the user: the one from README, wrapping a built-in one, overloads and in-place names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from runners import run_tensorrt, run_tvm
+
+import torch2trt
+from torch2trt import current_context, get_node_handler, has_trt_tensor, has_tvm_tensor, register_node_handler
+from torch2trt.core import GraphModule
+from torch2trt.registry import Op, op, operators, unregister_node_handler
+
+
+@pytest.fixture
+def readme_handler():
+    calls = []
+
+    @register_node_handler("aten::sum")
+    def aten_sum(inputs, attributes, scope):
+        x, dim, keepdim = inputs[:3]
+        calls.append(scope)
+        ctx = current_context()
+        if ctx.is_tensorrt and has_trt_tensor(inputs):
+            from torch2trt.backends.trt_api import trt
+
+            axes = sum(1 << (d % len(x.shape)) for d in dim)
+            layer = ctx.network.add_reduce(x, trt().ReduceOperation.SUM, axes, bool(keepdim))
+            layer.name = scope
+            output = layer.get_output(0)
+            output.name = scope
+            return [output]
+        if ctx.is_tvm and has_tvm_tensor(inputs):
+            return [ctx.op("sum")(x, dim, keepdims=bool(keepdim))]
+        return [torch.sum(x, dim, keepdim=bool(keepdim))]
+
+    yield calls
+    unregister_node_handler("aten::sum")
+
+
+def program(x):
+    return torch.relu(x).sum((1, -1), keepdim=True) * 2
+
+
+@pytest.mark.parametrize("run", [run_tensorrt, run_tvm], ids=["tensorrt", "tvm"])
+def test_readme_handler_on_a_backend(readme_handler, run):
+    x = torch.randn(2, 3, 4)
+    torch.testing.assert_close(run(program, [x])[0], program(x))
+    assert readme_handler == ["sum"]
+
+
+def test_readme_handler_in_debug_mode(readme_handler):
+    x = torch.randn(2, 3, 4)
+    torch.testing.assert_close(GraphModule(program, x)(x), program(x))
+    assert readme_handler == ["sum"]
+
+
+def test_a_handler_wraps_the_built_in_one():
+    seen = []
+
+    @register_node_handler("aten::relu")
+    def counted(inputs, attributes, scope):
+        seen.append(scope)
+        return get_node_handler("aten::relu")(inputs, attributes, scope)
+
+    try:
+        x = torch.randn(2, 3)
+        torch.testing.assert_close(GraphModule(lambda v: torch.relu_(v * 1), x)(x), x.relu())
+        torch.testing.assert_close(run_tensorrt(torch.relu, [x])[0], x.relu())
+    finally:
+        unregister_node_handler("aten::relu")
+    assert len(seen) == 2
+
+
+def test_an_overload_is_more_specific():
+    @register_node_handler("aten::sum.dim_IntList")
+    def overload(inputs, attributes, scope):
+        return [torch.full((2,), 7.0)]
+
+    try:
+        x = torch.randn(2, 3)
+        total, rows = GraphModule(lambda v: (v.sum(), v.sum(1)), x)(x)
+        torch.testing.assert_close(total, x.sum())
+        assert rows.tolist() == [7.0, 7.0]
+    finally:
+        unregister_node_handler("aten::sum.dim_IntList")
+
+
+def test_a_second_built_in_handler_is_an_error():
+    with pytest.raises(torch2trt.ConversionError, match="aten::relu has a built-in handler already"):
+        op("aten::relu")(lambda ctx, x: x)
+
+
+def test_a_second_emitter_is_an_error():
+    operator = Op(["aten::test"], lambda ctx, x: x)
+    operator.emit("tensorrt")(lambda ctx, x: x)
+    with pytest.raises(torch2trt.ConversionError, match="has an emitter for tensorrt already"):
+        operator.emit("tensorrt")(lambda ctx, x: x)
+
+
+def test_get_node_handler_names_what_is_missing():
+    with pytest.raises(torch2trt.ConversionError, match="aten::nowhere: no built-in handler"):
+        get_node_handler("aten::nowhere")
+
+
+def test_every_operator_has_a_docstring_with_its_schema():
+    undocumented = sorted({
+        name for name, operator in operators().items()
+        if not operator.__doc__ and operator.function.__name__ != "emit"
+    })  # fmt: skip
+    assert undocumented == []

@@ -1,0 +1,97 @@
+"""What an import costs and needs, and that dependencies run downward only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "torch2trt"
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "tvm", "pycuda", "torchvision", "tqdm"}:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run(code: str) -> str:
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_import_needs_only_torch_and_numpy():
+    names = "torch2trt.GraphModule, torch2trt.TensorRTModule, torch2trt.TVMModule, torch2trt.InferenceContext, torch2trt.simulate"
+    assert run(f"{BLOCK}\nimport torch2trt\n[{names}]\nprint('fine')") == "fine\n"
+
+
+def test_import_is_fast():
+    code = "import torch, time\ns = time.perf_counter()\nimport torch2trt\nprint(time.perf_counter() - s)"
+    assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+def test_import_loads_no_backend():
+    code = "import torch2trt, sys; print([m for m in ('tensorrt', 'tensorrt_rtx', 'tvm', 'pycuda') if m in sys.modules])"
+    assert run(code) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "use, package",
+    [("torch2trt.tvm_network().__enter__()", "torch2trt\\[tvm\\]"), ("trt_api.trt()", "torch2trt\\[rtx\\]|tensorrt")],
+)
+def test_a_missing_package_is_named(use, package):
+    code = f"{BLOCK}\nimport torch2trt\nfrom torch2trt.backends import trt_api\ntry:\n    {use}\n" \
+           "except torch2trt.BackendUnavailableError as error:\n    print(error)"  # fmt: skip
+    import re
+
+    assert re.search(f"pip install.*({package})", run(code))
+
+
+# What each part may import from the package; a part may always import its own folder.
+ALLOWED = {
+    "errors": set(),
+    "context": {"errors", "backends"},
+    "graph": {"errors"},
+    "registry": {"errors", "context"},
+    "backends": {"errors", "context", "graph"},
+    "handlers": {"errors", "context", "registry", "backends"},
+    "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder"},
+    "trace": {"errors", "graph"},
+    "walk": {"errors", "graph", "registry", "backends", "context"},
+    "simulate": {"errors", "backends"},
+    "core": {"errors", "context", "graph", "registry", "backends", "handlers", "functional", "trace", "walk", "frozen"},
+}
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_dependencies_run_downward(part):
+    files = [PACKAGE / f"{part}.py"] if (PACKAGE / f"{part}.py").exists() else sorted((PACKAGE / part).rglob("*.py"))
+    assert files
+    for file in files:
+        used = _imports(file) - {part}
+        assert used <= ALLOWED[part], f"{file.relative_to(PACKAGE)} imports {sorted(used - ALLOWED[part])}"
+
+
+def _imports(file: Path) -> set[str]:
+    """The first-level parts of torch2trt that a file imports."""
+    depth = len(file.relative_to(PACKAGE).parts)
+    parts = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level == depth:
+                parts |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+            elif node.level == 0 and node.module and node.module.startswith("torch2trt."):
+                parts.add(node.module.split(".")[1])
+    return parts
+
+
+def test_handlers_import_no_backend_library():
+    for file in (PACKAGE / "handlers").rglob("*.py"):
+        names = {a.name for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Import) for a in n.names}
+        assert not names & {"tensorrt", "tvm"}, file
