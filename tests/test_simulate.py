@@ -39,10 +39,12 @@ def compare(outputs: list[torch.Tensor], case: Case, factor: float = 1.0) -> Non
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_layer(case: Case, net: Net) -> None:
+def test_layer(case: Case, net: Net, caplog) -> None:
     skip_if_missing(case)
-    inputs, outputs = define(net.n, case)
+    _, outputs = define(net.n, case)
+    caplog.clear()
     found = simulate(net.n, list(case.inputs))
+    assert not caplog.records and not trt_api.take_errors(net.builder)
     assert list(found) == [tensor.name for tensor in outputs]
     compare(list(found.values()), case)
 

@@ -114,7 +114,7 @@ class Layer:
         return dims
 
     def dimensions(self, attribute: str) -> tuple[int, ...] | None:
-        """An attribute of type ``Dims``; None where it is not set, a rank of -1 in some versions."""
+        """An attribute of type ``Dims``; None where it is not set, rank -1 in some versions."""
         dims = getattr(self.api, attribute, None)
         try:
             return None if dims is None else tuple(dims)

@@ -37,10 +37,10 @@ def resize(layer: Layer, x: torch.Tensor, shape: torch.Tensor | None = None) -> 
 def _output_sizes(layer: Layer, x: torch.Tensor, shape: torch.Tensor | None) -> tuple[int, ...]:
     if shape is not None:
         return integers(shape)
-    scales = list(layer.api.scales)
-    if not scales:
-        return layer.parameter(None, "shape")
-    lengths = np.array(x.shape, np.float32) * np.array(scales, np.float32)
+    given = layer.dimensions("shape")
+    if given:
+        return given
+    lengths = np.array(x.shape, np.float32) * np.array(list(layer.api.scales), np.float32)
     return integers(np.floor(lengths))
 
 
