@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import tvm
 from tvm import sym, tirx
 
 from .stages import Program, Stage, is_load, reads, substitute
@@ -35,6 +36,7 @@ from .tir import (
 )
 
 _PARALLEL_WORK = 16384  # element operations below which starting the other threads costs more than it saves
+_MOST_PIECES = 80  # ranges of an axis that get a loop of their own
 _ROW_BYTES = 64 * 1024  # largest row that is kept in a thread's own buffer
 
 
@@ -106,6 +108,10 @@ class Emitter:
     def _map(self, stage: Stage, prefix: Sequence[Any], parallel: bool) -> Any:
         split = _flat_from(stage, len(prefix))
         outer, tail = stage.extents[len(prefix) : split], stage.extents[split:]
+        if split == len(stage.axes) - 1:
+            pieces = _pieces(stage)
+            if len(pieces) > 1:
+                return self._in_pieces(stage, prefix, pieces, parallel)
         tile = _transposed_axis(stage, len(prefix), split)
         count, lanes, start = self.vectors(prod(tail), self.cpu.lanes)
 
@@ -114,14 +120,45 @@ class Emitter:
 
             def lane(i: Any) -> Any:
                 at = [*prefix, *indices[:-1], *unravel(base + i, tail)]
-                value = self.value(stage, stage.value, dict(zip(stage.axes, at, strict=True)))
-                return self.store(stage, at, value)
+                return self._assign(stage, stage.value, at)
 
             return loop(lanes, lane, VECTORIZED, "lane")
 
         if tile is not None and count > 1:
             return self._tiled(outer, count, tile - len(prefix), body, parallel)
         return self.grid([*outer, count], body, parallel)
+
+    def _assign(self, stage: Stage, value: Any, at: list[Any]) -> Any:
+        bound = self.value(stage, value, dict(zip(stage.axes, at, strict=True)))
+        return self.store(stage, at, bound)
+
+    def _in_pieces(
+        self,
+        stage: Stage,
+        prefix: Sequence[Any],
+        pieces: list[tuple[int, int, Any]],
+        parallel: bool,
+    ) -> Any:
+        """A stage whose value is chosen by ranges of the last axis: one vector loop for each range."""
+
+        def piece(indices: list[Any], low: int, high: int, value: Any) -> Any:
+            count, lanes, start = self.vectors(high - low, self.cpu.lanes)
+
+            def chunk(number: Any) -> Any:
+                base = start(number) + low
+                return loop(
+                    lanes,
+                    lambda i: self._assign(stage, value, [*prefix, *indices, base + i]),
+                    VECTORIZED,
+                    "lane",
+                )
+
+            return loop(count, chunk)
+
+        def body(indices: list[Any]) -> Any:
+            return seq(piece(indices, *part) for part in pieces)
+
+        return self.grid(list(stage.extents[len(prefix) : -1]), body, parallel)
 
     def _tiled(
         self,
@@ -425,8 +462,54 @@ def _flat_from(stage: Stage, drop: int) -> int:
     return split
 
 
+def _pieces(stage: Stage) -> list[tuple[int, int, Any]]:
+    """The ranges of the last axis in which every choice that depends on it alone is the same, with the value in each."""
+    axis, extent = stage.axes[-1], stage.extents[-1]
+    cuts = {0, extent}
+    for node in nodes(stage.value):
+        if type(node) in (tirx.LT, tirx.LE, tirx.GT, tirx.GE):
+            cuts.update(c for c in _cuts(node, axis) if 0 < c < extent)
+    ordered = sorted(cuts)
+    if len(ordered) < 3 or len(ordered) > _MOST_PIECES:
+        return [(0, extent, stage.value)]
+    return [
+        (low, high, _chosen(stage.value, axis, low, high))
+        for low, high in zip(ordered, ordered[1:], strict=False)
+    ]
+
+
+def _cuts(node: Any, axis: Any) -> list[int]:
+    """Where a comparison of `axis` plus a constant with a constant changes its answer."""
+    found = [n for n in nodes(node) if isinstance(n, tirx.Var)]
+    if len(found) != 1 or not found[0].same_as(axis) or _step(node.a - node.b, axis) is None:
+        return []
+    slope = _step(node.a - node.b, axis)
+    origin = sym.Analyzer().simplify(substitute(node.a - node.b, {axis: const(0, INDEX)}))
+    if slope not in (1, -1) or not isinstance(origin, tirx.IntImm):
+        return []
+    zero = -slope * int(origin)
+    return [zero, zero + 1]
+
+
+def _chosen(value: Any, axis: Any, low: int, high: int) -> Any:
+    """`value` with the choices decided that are the same for every `axis` in [low, high)."""
+    analyzer = sym.Analyzer()
+    analyzer.bind(axis, tvm.ir.Range(low, high))
+
+    def change(node: Any) -> Any:
+        if type(node).__name__ != "Call" or node.op.name != "tirx.if_then_else":
+            return None
+        condition = analyzer.simplify(node.args[0])
+        if isinstance(condition, tirx.IntImm):
+            return rewrite(node.args[1 if int(condition) else 2], change)
+        parts = [rewrite(a, change) for a in node.args[1:]]
+        return tirx.if_then_else(condition, *parts)
+
+    return rewrite(value, change)
+
+
 def _without_loads(value: Any) -> Any:
-    return rewrite(value, lambda n: const(0.0) if is_load(n) else None)
+    return rewrite(value, lambda n: const(0, n.ty.dtype) if is_load(n) else None)
 
 
 def _follows(node: Any, stage: Stage, split: int) -> bool:
