@@ -47,14 +47,14 @@ class Examples:
             self._known[value.name] = self._make(value)
         return self._known[value.name]
 
-    def run(self, name: str, inputs: tuple[Value, ...]) -> Any:
-        """What the PyTorch operator `name` gives for values like `inputs`, or UNKNOWN."""
+    def run(self, kind: str, overload: str, inputs: tuple[Value, ...]) -> Any:
+        """What the PyTorch operator gives for values like `inputs`, or UNKNOWN."""
         arguments = [self.of(v) for v in inputs]
         if _has_unknown(arguments):
             return UNKNOWN
         arguments = [torch.device("meta") if isinstance(a, torch.device) else a for a in arguments]
         try:
-            return run_torch(name, arguments)
+            return run_torch(f"{kind}.{overload or 'default'}", arguments)
         except _RUN_ERRORS:
             return UNKNOWN
 
@@ -81,7 +81,7 @@ class Examples:
             return _meta(value)
         if node.kind in ("prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit"):
             return int(arguments[0]) if "Int" in node.kind else arguments[0]
-        result = self.run(node.name, node.inputs)
+        result = self.run(node.kind, node.overload, node.inputs)
         return result.item() if isinstance(result, torch.Tensor) and not _is_meta(result) else _meta(value)
 
 
@@ -121,7 +121,7 @@ def sharing(node: Node, examples: Examples) -> tuple[Sharing, int]:
     candidates = [i for i, v in enumerate(node.inputs) if any(_could_share(v, o) for o in node.outputs)]
     if not candidates:
         return Sharing.FRESH, 0
-    result = examples.run(node.name, node.inputs)
+    result = examples.run(node.kind, node.overload, node.inputs)
     if result is UNKNOWN:
         likely = [i for i in candidates if any(_as_large(node.inputs[i], o) for o in node.outputs)]
         return (Sharing.UNSURE, likely[0]) if likely else (Sharing.FRESH, 0)
@@ -140,7 +140,7 @@ def _declared(node: Node, position: int, examples: Examples) -> Sharing:
         return Sharing.SAME
     if node.kind not in _MAY_COPY:
         return Sharing.VIEW
-    result = examples.run(node.name, node.inputs)
+    result = examples.run(node.kind, node.overload, node.inputs)
     found = Sharing.UNSURE if result is UNKNOWN else _compare(examples.of(source), result)
     moves = any(isinstance(examples.of(v), torch.device) for v in node.inputs) or "device" in node.overload
     strides_matter = node.kind in _DEPENDS_ON_STRIDES and not _is_row_major(source) and 1 in (source.shape or ())

@@ -293,7 +293,7 @@ class _Pass(GraphBuilder):
     def _results(self, node: Node, form: Functional) -> tuple[Value, ...]:
         """Emit the functional form."""
         inputs = tuple(node.inputs[i] for i in form.inputs)
-        examples = self._examples.run(form.name, inputs)
+        examples = self._examples.run(form.kind, form.overload, inputs)
         examples = examples if isinstance(examples, (tuple, list)) else [examples] * len(node.outputs)
         outputs = tuple(
             Value(output.name, output.type, output.shape, getattr(example, "dtype", None))

@@ -33,11 +33,6 @@ class Functional:
     overload: str
     inputs: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        """Kind and overload."""
-        return f"{self.kind}.{self.overload}" if self.overload else self.kind
-
 
 def reads_only_sizes(node: Node) -> bool:
     """Whether only the shape and dtype of the tensors count."""
