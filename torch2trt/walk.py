@@ -11,7 +11,7 @@ import torch
 from .backends.base import Context
 from .errors import ConversionError, Torch2TrtError, UnsupportedOpError
 from .graph import Graph, Node, Value
-from .registry import Handler, builtin, has_symbolic, run_torch, torch_operator, user_handler
+from .registry import Handler, Op, builtin, has_symbolic, run_torch, torch_operator, user_handler
 
 Values = Mapping[str, Any]
 
@@ -72,8 +72,11 @@ def run_node(
         result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
         return list(result) if isinstance(result, tuple) else [result]
     handler = handler or _builtin(node, ctx)
-    if symbolic and any(v.type == "Tensor" and ctx.is_dim(a) for v, a in zip(node.inputs, arguments)):
-        numbers = getattr(getattr(handler, "__self__", None), "numbers", None)
+    operator = getattr(handler, "__self__", None)
+    takes_numbers = handler is builtin(node.kind, node.overload) and not isinstance(operator, Op)
+    dims = any(v.type == "Tensor" and ctx.is_dim(a) for v, a in zip(node.inputs, arguments))
+    if dims and not takes_numbers:
+        numbers = getattr(operator, "numbers", None)
         if numbers is not None and all(_is_number(ctx, a) for a in arguments):
             return [numbers(*map(_number, arguments))]
         arguments = [
