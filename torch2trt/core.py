@@ -90,13 +90,14 @@ class GraphModule:
     def run(self, tensors: Sequence[Any], ctx: Context | None = None, verbose: bool = False) -> list[Any]:
         """Like a call, with the tensors among the inputs and outputs as flat lists."""
         ctx = ctx or current_context()
-        missing = unsupported(self.graph, ctx)
+        graph = ctx.rewrite(self.graph)
+        missing = unsupported(graph, ctx)
         if missing:
             raise UnsupportedOpError(
                 f"{len(missing)} nodes have no handler (backend: {ctx.name}):", [node.where for node in missing]
             )
         self.context = ctx
-        self._resolved = walk(self.graph, tensors, self.trace.attribute, ctx, verbose)
+        self._resolved = walk(graph, tensors, self.trace.attribute, ctx, verbose)
         return self._resolved
 
     def get_resolved_outputs(self) -> Any:

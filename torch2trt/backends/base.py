@@ -71,6 +71,10 @@ class Context:
         """The dtype as PyTorch names it."""
         return x.dtype
 
+    def rewrite(self, graph: Any) -> Any:
+        """The graph as this backend likes it best; called before each walk."""
+        return graph
+
     def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
         """Whether an emitted dtype stands for the recorded one on this backend."""
         return emitted == recorded

@@ -15,6 +15,8 @@ import torch
 import tvm
 from tvm import relax, tirx
 
+from ..fold import fold_batch_norm
+from ..graph import Graph
 from . import relax_exact
 from .base import Dim, Operand, SymbolicContext, Tensor
 from .relax_index import IndexPrimitives
@@ -69,6 +71,9 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
         self._open_blocks = ["main"]
         weakref.finalize(self, _close_block, self.network, self._open_blocks)
 
+    def rewrite(self, graph: Graph) -> Graph:
+        return fold_batch_norm(graph)
+
     # ---- the function ----------------------------------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
         """A new parameter of ``main``. A string in `shape` names a dynamic dimension; the same name is the same number."""
@@ -99,7 +104,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
     def finish(self, outputs: Sequence[Operand]) -> tvm.IRModule:
         """Close ``main``; one output is given out as a tensor, several as a tuple.
 
-        Parameters that were not made by `input` or `constant` (Relax variables a caller brought) come behind the inputs.
+        Relax variables that a caller brought, made by neither `input` nor `constant`, come behind the inputs.
         """
         values = [self.operand(self.normalize(x), "output") for x in outputs]
         body = self.network.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
