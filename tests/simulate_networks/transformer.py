@@ -14,6 +14,16 @@ from .data import ints, rand
 def cases() -> Iterator[Case]:
     yield from _attentions()
     yield from _rotaries()
+    yield Case(
+        "kv_cache_update",
+        lambda net, *xs: net.n.add_kv_cache_update(*xs, net.enum("KVCacheMode", "LINEAR")),
+        (rand(2, 3, 5, 4), rand(2, 3, 2, 4, seed=1), torch.tensor([3, 0], dtype=torch.int32)),
+        lambda cache, new, starts: torch.stack(
+            [torch.cat([cache[0, :, :3], new[0]], 1), torch.cat([new[1], cache[1, :, 2:]], 1)]
+        ),
+        needs=("add_kv_cache_update",),
+        unlike="an engine updates the cache in place, which this test does not set up",
+    )
 
 
 def _attention(name, inputs, expected, kind="NONE", norm="SOFTMAX", old=False):

@@ -1,4 +1,4 @@
-"""Layers for transformers: fused attention and rotary position embedding."""
+"""Layers for transformers: fused attention, its key and value cache, rotary embedding."""
 
 from __future__ import annotations
 
@@ -64,6 +64,27 @@ def _causal(api: object, scores: torch.Tensor) -> torch.Tensor | None:
 @rule("ATTENTION_OUTPUT", "IAttentionOutputLayer")
 def attention_output(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     return x
+
+
+@rule("KV_CACHE_UPDATE", "IKVCacheUpdateLayer")
+def kv_cache_update(
+    layer: Layer,
+    cache: torch.Tensor,
+    update: torch.Tensor,
+    starts: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The cache with ``update[i]`` written from token ``starts[i]`` on, as a new tensor."""
+    layer.check(lengths is None, "packed updates are not simulated")
+    tokens, room = update.shape[2], cache.shape[2]
+    result = cache.clone()
+    for row, (start, values) in enumerate(zip(starts.tolist(), update, strict=True)):
+        layer.check(
+            0 <= start <= room - tokens,
+            f"{tokens} tokens from {start} on exceed the cache's {room}",
+        )
+        result[row, :, start : start + tokens] = values
+    return result
 
 
 @rule("ROTARY_EMBEDDING", "IRotaryEmbeddingLayer", widen=True)

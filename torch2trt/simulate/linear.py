@@ -1,4 +1,4 @@
-"""Products and sums of products: matrix multiplication, Einstein summation, fully connected."""
+"""Products and sums of products: matrix multiplication and Einstein summation."""
 
 from __future__ import annotations
 
