@@ -1,6 +1,8 @@
-"""Pooling, fixed and adaptive."""
+"""Pooling: fixed and adaptive windows."""
 
 from __future__ import annotations
+
+import math
 
 from ..registry import op
 from .common import full_list, rank, shape
@@ -8,12 +10,21 @@ from .elementwise import mul
 from .shape import cat, narrow_to, unsqueeze
 
 
-def _batched(ctx, x, spatial, pool):
+def batched(ctx, x, spatial, pool):
     """Run `pool` on [N, C, *spatial]; an unbatched input gets a batch dimension for the while."""
     if rank(ctx, x) == spatial + 2:
         return pool(x)
-    result = pool(unsqueeze(ctx, x, 0))
-    return ctx.reshape(result, shape(ctx, result)[1:])
+    results = pool(unsqueeze(ctx, x, 0))
+    if isinstance(results, tuple):
+        return tuple(ctx.reshape(result, shape(ctx, result)[1:]) for result in results)
+    return ctx.reshape(results, shape(ctx, results)[1:])
+
+
+def pool_size(size, kernel, stride, padding, dilation, ceil_mode):
+    """The number of windows along one static dimension."""
+    room = size + 2 * padding - dilation * (kernel - 1) - 1
+    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
 
 
 def _pools(spatial: int):
@@ -25,7 +36,7 @@ def _pools(spatial: int):
         bool ceil_mode=False) -> Tensor"""
         kernel = full_list(kernel_size, spatial)
         window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial), full_list(dilation, spatial)
-        return _batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *window, ceil_mode))
+        return batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *window, ceil_mode))
 
     @op(f"aten::avg_pool{spatial}d")
     def avg_pool(
@@ -36,13 +47,13 @@ def _pools(spatial: int):
         kernel = full_list(kernel_size, spatial)
         window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial)
         if divisor_override is not None:
-            return _sum_pool(ctx, x, spatial, *window, ceil_mode, divisor_override)
-        return _batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, *window, ceil_mode, count_include_pad))
+            return batched(ctx, x, spatial, lambda v: _sum_pool(ctx, v, *window, ceil_mode, divisor_override))
+        return batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, *window, ceil_mode, count_include_pad))
 
     @op(f"aten::adaptive_avg_pool{spatial}d", *([f"aten::_adaptive_avg_pool{spatial}d"] if spatial > 1 else []))
     def adaptive_avg_pool(ctx, x, output_size):
         """adaptive_avg_pool2d(Tensor self, SymInt[2] output_size) -> Tensor"""
-        return _adaptive(ctx, x, spatial, output_size, "mean")
+        return adaptive_pool(ctx, x, spatial, output_size, "mean")
 
     return max_pool, avg_pool, adaptive_avg_pool
 
@@ -52,25 +63,32 @@ max_pool2d, avg_pool2d, adaptive_avg_pool2d = _pools(2)
 max_pool3d, avg_pool3d, adaptive_avg_pool3d = _pools(3)
 
 
-def _sum_pool(ctx, x, spatial, kernel, stride, padding, ceil_mode, divisor):
-    """Average pooling with a fixed divisor; where ceil_mode adds partial windows the plain divisor would vary."""
+def _sum_pool(ctx, x, kernel, stride, padding, ceil_mode, divisor):
+    """Average pooling with a fixed divisor; windows that ceil_mode adds reach into zeros."""
     if ceil_mode:
-        raise ctx.refuse("avg_pool with divisor_override and ceil_mode")
-    count = 1
-    for size in kernel:
-        count *= size
-    average = _batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, kernel, stride, padding, False, True))
-    return mul(ctx, average, count / divisor)
+        sizes = list(shape(ctx, x))[2:]
+        if not all(isinstance(s, int) for s in sizes):
+            raise ctx.refuse("avg_pool with divisor_override and ceil_mode over a dynamic size")
+        windows = [pool_size(s, k, t, p, 1, True) for s, k, t, p in zip(sizes, kernel, stride, padding)]
+        reach = [(n - 1) * t + k - s - p for n, t, k, s, p in zip(windows, stride, kernel, sizes, padding)]
+        x = ctx.pad(x, [0, 0, *padding], [0, 0, *[max(r, 0) for r in reach]], "constant", 0)
+        padding = [0] * len(padding)
+    average = ctx.avg_pool(x, kernel, stride, padding, False, True)
+    return mul(ctx, average, math.prod(kernel) / divisor)
 
 
-def _adaptive(ctx, x, spatial, output_size, name):
+def adaptive_bounds(size, count):
+    """Start and end of each window of adaptive pooling."""
+    return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
+
+
+def adaptive_pool(ctx, x, spatial, output_size, name):
     """Adaptive pooling: one reduction, one pooling where windows are even, else one reduction per output position."""
     first = rank(ctx, x) - spatial
-    target = full_list(output_size, spatial)
-    over = [first + i for i in range(spatial) if isinstance(target[i], int) and target[i] == 1]
-    if len(over) == spatial:
-        return ctx.reduce(name, x, over, True)
     sizes = shape(ctx, x)[first:]
+    target = [s if t is None else t for s, t in zip(sizes, full_list(output_size, spatial))]
+    if all(isinstance(t, int) and t == 1 for t in target):
+        return ctx.reduce(name, x, list(range(first, first + spatial)), True)
     if not all(isinstance(s, int) for s in [*sizes, *target]):
         raise ctx.refuse("adaptive pooling to more than one position over a dynamic size")
     if all(s % t == 0 for s, t in zip(sizes, target)):
@@ -79,9 +97,10 @@ def _adaptive(ctx, x, spatial, output_size, name):
             return x
         pool = ctx.avg_pool if name == "mean" else ctx.max_pool
         extra = (False, True) if name == "mean" else ([1] * spatial, False)
-        return _batched(ctx, x, spatial, lambda v: pool(v, window, window, [0] * spatial, *extra))
+        return batched(ctx, x, spatial, lambda v: pool(v, window, window, [0] * spatial, *extra))
     for i, (size, count) in enumerate(zip(sizes, target)):
-        bounds = [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
-        parts = [ctx.reduce(name, narrow_to(ctx, x, first + i, a, b - a), [first + i], True) for a, b in bounds]
-        x = cat(ctx, parts, first + i)
+        if size != count:
+            bounds = adaptive_bounds(size, count)
+            parts = [ctx.reduce(name, narrow_to(ctx, x, first + i, a, b - a), [first + i], True) for a, b in bounds]
+            x = cat(ctx, parts, first + i)
     return x

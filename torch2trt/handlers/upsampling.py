@@ -1,0 +1,124 @@
+"""Resizing and sampling: upsample in all modes, antialiased resizing, grid_sample, affine_grid."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+
+from ..registry import op
+from .common import dtype, shape, tensor
+from .linear import matmul
+from .shape import reshape, transpose
+
+
+def _scaled(ctx, size, factor):
+    """floor(size * factor) as PyTorch computes it."""
+    if isinstance(size, int):
+        return int(size * factor)
+    ratio = Fraction(factor)
+    if ratio.denominator > 64:
+        raise ctx.refuse(f"resizing a dynamic size by {factor}; give the size, or a factor that is a simple fraction")
+    return size * ratio.numerator // ratio.denominator
+
+
+def _resize(ctx, x, mode, size, align_corners, scales):
+    """`size` or `scales` may be None; the factors count for the sample positions where they are given."""
+    sizes = list(shape(ctx, x))[2:]
+    scales = list(scales) if scales is not None else [None] * len(sizes)
+    if size is None:
+        size = [_scaled(ctx, s, f) for s, f in zip(sizes, scales)]
+    return ctx.resize(x, list(size), mode, bool(align_corners), scales)
+
+
+def upsample(*names: str, mode: str, corners: bool):
+    """A table row: one mode, whose operators take `align_corners` or not."""
+
+    @op(*[f"{name}.vec" for name in names])
+    def by_factors(ctx, x, output_size, *rest):
+        """upsample_*.vec(Tensor input, SymInt[]? output_size, [bool align_corners,] float[]? scale_factors)"""
+        return _resize(ctx, x, mode, output_size, corners and rest[0], rest[-1])
+
+    @op(*names)
+    def by_size(ctx, x, output_size, *rest):
+        """upsample_*(Tensor self, SymInt[] output_size, [bool align_corners,] float? scales...) -> Tensor"""
+        scales = list(rest[1:] if corners else rest)
+        return _resize(ctx, x, mode, output_size, corners and rest[0], scales or None)
+
+    return by_factors
+
+
+upsample(*[f"aten::upsample_nearest{n}d" for n in (1, 2, 3)], mode="nearest", corners=False)
+upsample(*[f"aten::_upsample_nearest_exact{n}d" for n in (1, 2, 3)], mode="nearest-exact", corners=False)
+upsample(
+    "aten::upsample_linear1d", "aten::upsample_bilinear2d", "aten::upsample_trilinear3d", mode="linear", corners=True
+)
+upsample("aten::upsample_bicubic2d", mode="cubic", corners=True)
+
+
+# ---- antialiased -----------------------------------------------------------------------------------------------------
+def _filter(resize, old, new, align_corners, scale):
+    """The matrix [new, old] of an antialiased resize along one dimension, from PyTorch's own resize of unit vectors."""
+    return resize(torch.eye(old, dtype=torch.float64)[None, None], [new, old], align_corners, scale, None)[0, 0]
+
+
+def _antialiased(ctx, x, resize, output_size, align_corners, scales):
+    sizes = list(shape(ctx, x))[2:]
+    if not all(isinstance(s, int) for s in [*sizes, *(output_size or [])]):
+        raise ctx.refuse("an antialiased resize over a dynamic size")
+    if not dtype(ctx, x).is_floating_point:
+        raise ctx.refuse(f"an antialiased resize of {dtype(ctx, x)}")
+    size = output_size if output_size is not None else [int(s * f) for s, f in zip(sizes, scales)]
+    kind = torch.float64 if dtype(ctx, x) == torch.float64 else torch.float32
+    rows, columns = (
+        _filter(resize, old, new, align_corners, scale).to(kind)
+        for old, new, scale in zip(sizes, size, scales or (None, None))
+    )
+    wide = tensor(ctx, x, kind)
+    return tensor(ctx, matmul(ctx, rows, matmul(ctx, wide, columns.t().contiguous())), dtype(ctx, x))
+
+
+def antialias(name: str):
+    """A table row: two products with constant matrices."""
+    resize = getattr(torch.ops.aten, name).default
+
+    @op(f"aten::{name}.vec")
+    def by_factors(ctx, x, output_size, align_corners, scale_factors):
+        """_upsample_bilinear2d_aa.vec(Tensor input, SymInt[]? output_size, bool align_corners, ...)"""
+        return _antialiased(ctx, x, resize, output_size, align_corners, scale_factors)
+
+    @op(f"aten::{name}")
+    def by_size(ctx, x, output_size, align_corners, scales_h=None, scales_w=None):
+        """_upsample_bilinear2d_aa(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, ...)"""
+        return _antialiased(ctx, x, resize, output_size, align_corners, (scales_h, scales_w))
+
+
+for _name in ("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa"):
+    if hasattr(torch.ops.aten, _name):
+        antialias(_name)
+
+
+# ---- grids -----------------------------------------------------------------------------------------------------------
+_GRID_MODES = ("bilinear", "nearest", "bicubic")
+_GRID_PADDING = ("zeros", "border", "reflection")
+
+
+@op("aten::grid_sampler", "aten::grid_sampler_2d", "aten::grid_sampler_3d", "aten::cudnn_grid_sampler")
+def grid_sampler(ctx, x, grid, interpolation_mode=0, padding_mode=0, align_corners=True):
+    """grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners)"""
+    x = ctx.operand(x, "input")
+    modes = _GRID_MODES[interpolation_mode], _GRID_PADDING[padding_mode]
+    return ctx.grid_sample(x, tensor(ctx, grid), *modes, bool(align_corners))
+
+
+@op("aten::affine_grid_generator")
+def affine_grid_generator(ctx, theta, size, align_corners):
+    """affine_grid_generator(Tensor theta, SymInt[] size, bool align_corners) -> Tensor"""
+    spatial = list(size)[2:]
+    if not all(isinstance(s, int) for s in spatial):
+        raise ctx.refuse("affine_grid over a dynamic size")
+    identity = torch.eye(len(spatial), len(spatial) + 1)[None]
+    base = torch.affine_grid_generator(identity, [1, 1, *spatial], align_corners).reshape(-1, len(spatial))
+    points = torch.cat([base, torch.ones(len(base), 1)], 1).to(dtype(ctx, theta))
+    grid = matmul(ctx, points, transpose(ctx, theta, 1, 2))
+    return reshape(ctx, grid, [shape(ctx, theta)[0], *spatial, len(spatial)])
