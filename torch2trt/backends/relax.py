@@ -1,7 +1,7 @@
 """The context that builds a TVM Relax function.
 
-Weights become parameters of ``main`` behind the inputs, so that they can be exchanged at run time; small constants of the
-program text are inlined.
+Weights become parameters of ``main`` behind the inputs, so that they can be exchanged at run time; small constants of
+the program text are inlined.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
 
     # ---- the function ----------------------------------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
-        """A new parameter of ``main``. A string in `shape` names a dynamic dimension; the same name is the same number."""
+        """A new parameter of ``main``. A string in `shape` names a dynamic dimension, one name one number."""
         dims = [self._input_dim(name, i, dim) for i, dim in enumerate(shape)]
         var = relax.Var(self._identifier(name), relax.TensorType(dims, self.tvm_dtype(dtype)))
         self._inputs.append(var)

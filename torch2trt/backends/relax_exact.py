@@ -146,9 +146,7 @@ def _layer_norm(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
     axes = [int(a) % x.ty.ndim for a in call.attrs.axes]
     weight = weight if call.attrs.scale else None
     bias = bias if call.attrs.center else None
-    return builder.call_te(
-        normalize, x, axes, weight, bias, float(call.attrs.epsilon), primfunc_name_hint="layer_norm"
-    )
+    return builder.call_te(normalize, x, axes, weight, bias, float(call.attrs.epsilon), primfunc_name_hint="layer_norm")
 
 
 def _register() -> None:

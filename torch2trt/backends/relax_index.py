@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tvm import relax, te, tirx, topi
+from tvm import relax, te, tirx
 from tvm.sym import Analyzer
 
-from . import relax_te as T
 from .base import Dim, Operand, SymbolicContext, Tensor
 
 R = relax.op
@@ -49,6 +48,17 @@ def _pad_edges(x: te.Tensor, before: Sequence[Any], after: Sequence[Any], mode: 
         return x(*[_wrapped(i - b, d, mode) if wraps else i for i, d, b, wraps in at])
 
     return te.compute(shape, compute, name=f"pad_{mode}")
+
+
+def _pad_constant(x: te.Tensor, before: Sequence[Any], after: Sequence[Any], value: Any) -> te.Tensor:
+    shape = [d + b + a for d, b, a in zip(x.shape, before, after)]
+
+    def compute(*index: Any) -> Any:
+        at = [i - b for i, b in zip(index, before)]
+        inside = [tirx.all(i >= 0, i < d) for i, d in zip(at, x.shape)]
+        return tirx.if_then_else(tirx.all(*inside), x(*at), value)
+
+    return te.compute(shape, compute, name="pad")
 
 
 def _take(x: te.Tensor, index: te.Tensor, axis: int) -> te.Tensor:
@@ -140,7 +150,7 @@ class IndexPrimitives(SymbolicContext):
             widths = [amount for pair in zip(before, after) for amount in pair]
             return self.emit(R.nn.pad(x, widths, "constant", float(value)))
         number = tirx.const(value if dtype.is_floating_point else int(value), self.tvm_dtype(dtype))
-        return self.te(topi.nn.pad, x, list(before), list(after), number, name="pad")
+        return self.te(_pad_constant, x, list(before), list(after), number, name="pad")
 
     # ---- indexing --------------------------------------------------------------------------------------------------
     def _te_index(self, function: Any, *args: Any, name: str) -> Tensor:
@@ -153,7 +163,9 @@ class IndexPrimitives(SymbolicContext):
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
         x, index = self.operand(x), self.operand(index)
         if not self.shape(x):
-            return self.emit(R.broadcast_to(x, []))
+            x = self.reshape(x, [1])
+        if not self.shape(index):
+            return self.reshape(self.gather(x, self.reshape(index, [1]), axis), [])
         return self._te_index(_gather, x, index, axis, name="gather")
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
@@ -166,6 +178,9 @@ class IndexPrimitives(SymbolicContext):
         x, index, source = self.operand(x), self.operand(index), self.operand(source)
         if reduction not in SCATTER:
             raise self._missing(f"scatter with reduction {reduction}")
+        if not self.shape(x):
+            lines = [self.reshape(v, [1]) for v in (x, index, source)]
+            return self.reshape(self.scatter(*lines, axis, reduction), [])
         if any(isinstance(d, int) and d == 0 for d in (*self.shape(index), *self.shape(x))):
             return x
         dtype = self.dtype(x)

@@ -104,7 +104,9 @@ class MathPrimitives(SymbolicContext):
                 unit = tirx.any(tirx.EQ(value, one), tirx.EQ(value, T.const(-1, value)))
                 parity = tirx.floormod(count, T.const(2, count))
                 count = tirx.Select(unit, parity, tirx.Select(count < T.const(0, count), T.const(bits, count), count))
-                value = tirx.Select(tirx.all(tirx.Not(unit), T.load(e, index) < T.const(0, count)), T.const(0, value), value)
+                value = tirx.Select(
+                    tirx.all(tirx.Not(unit), T.load(e, index) < T.const(0, count)), T.const(0, value), value
+                )
                 return product(tirx.Select(step.var.astype(T.dtype_name(count)) < count, value, one), axis=step)
 
             return te.compute(shape, compute, name="integer_power")

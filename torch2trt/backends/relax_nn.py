@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from tvm import relax, te, tirx
 
-from . import relax_exact, relax_te as T, relax_sample
+from . import relax_exact, relax_sample
+from . import relax_te as T
 from .base import Dim, Operand, SymbolicContext, Tensor
 
 R = relax.op
@@ -88,7 +89,9 @@ class NetworkPrimitives(SymbolicContext):
             flat = [math.prod([size[c] for c in group], start=1) for group in groups[1:]]
             return self.reshape(x, [*[size[c] for c in groups[0]], *flat])
 
-        product = self.matmul(matrix(xs[0], first, (batch, rows, summed)), matrix(xs[1], second, (batch, summed, columns)))
+        product = self.matmul(
+            matrix(xs[0], first, (batch, rows, summed)), matrix(xs[1], second, (batch, summed, columns))
+        )
         letters = [*batch, *rows, *columns]
         product = self.reshape(product, [size[c] for c in letters])
         return self.permute(product, [letters.index(c) for c in output])
@@ -121,12 +124,14 @@ class NetworkPrimitives(SymbolicContext):
         weight, dtype = self.operand(weight, "weight"), self.dtype(x)
         if dtype in (torch.float16, torch.bfloat16):
             x, weight = self.cast(x, torch.float32), self.cast(weight, torch.float32)
-        pads = [*padding, *padding]
-        y = self.emit(
-            CONV_TRANSPOSE[len(stride)](
-                x, weight, list(stride), pads, list(output_padding), list(dilation), groups
-            )
-        )
+        extra, after, zeros = list(output_padding), list(padding), [0] * len(stride)
+        for i, (more, s, p) in enumerate(zip(output_padding, stride, padding)):
+            if more >= s:  # TVM has no output padding of a stride or more: pad less behind, then with zeros
+                extra[i], after[i], zeros[i] = 0, max(0, p - more), max(0, more - p)
+        arguments = list(stride), [*padding, *after], extra, list(dilation), groups
+        y = self.emit(CONV_TRANSPOSE[len(stride)](x, weight, *arguments))
+        if any(zeros):
+            y = self.pad(y, [0] * len(self.shape(y)), [0, 0, *zeros], "constant")
         return self._add_bias(y, bias, dtype)
 
     # ---- pooling ---------------------------------------------------------------------------------------------------
@@ -212,9 +217,7 @@ class NetworkPrimitives(SymbolicContext):
             raise self.refuse("layer_norm over a dynamic size")
         scale = self.operand(weight, "weight") if weight is not None else self.literal(torch.ones(sizes, dtype=dtype))
         shift = self.operand(bias, "bias") if bias is not None else self.literal(torch.zeros(sizes, dtype=dtype))
-        return self.emit(
-            R.nn.layer_norm(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None)
-        )
+        return self.emit(R.nn.layer_norm(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None))
 
     def group_norm(
         self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,

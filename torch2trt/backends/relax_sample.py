@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def _scale(size_in: Any, size_out: Any, factor: float | None, align: bool, dtype
     if not align and factor:
         return tirx.const(float(number(1.0 / factor)), dtype)
     if not known:
+        size_in, size_out = (tirx.const(d, "int64") if isinstance(d, int) else d for d in (size_in, size_out))
         last = (size_in - 1, size_out - 1) if align else (size_in, size_out)
         ratio = last[0].astype(dtype) / last[1].astype(dtype)
         return tirx.Select(size_out > 1, ratio, tirx.const(0, dtype)) if align else ratio
@@ -90,16 +92,35 @@ def _blend(taps: Sequence[Sequence[tuple[Expr, Expr | None]]], read: Any, chosen
     return total
 
 
-def resize(
-    x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: Sequence[float | None]
-) -> te.Tensor:
+def _tables(
+    shape: Sequence[Any], taps: Callable[..., list[Any]], label: str
+) -> list[tuple[te.Tensor, te.Tensor | None]]:
+    """The taps of one axis, computed once into tensors of `shape` instead of anew for each output element."""
+    count = len(taps(*[tirx.const(0, "int64") for _ in shape]))
+
+    def table(tap: int, part: int) -> te.Tensor:
+        return te.compute(shape, lambda *i: taps(*i)[tap][part], name=f"{label}_{('at', 'weight')[part]}{tap}")
+
+    weighted = taps(*[tirx.const(0, "int64") for _ in shape])[0][1] is not None
+    return [(table(tap, 0), table(tap, 1) if weighted else None) for tap in range(count)]
+
+
+def _look_up(tables: Sequence[tuple[te.Tensor, te.Tensor | None]], index: Sequence[Expr]) -> list[tuple[Expr, Any]]:
+    return [(at(*index), None if weight is None else weight(*index)) for at, weight in tables]
+
+
+def resize(x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: Sequence[float | None]) -> te.Tensor:
     """[N, C, *spatial] to [N, C, *size]."""
     dtype, stored = _working_dtype(x), T.dtype_name(x)
-    spatial = list(x.shape[2:])
-    scales = [_scale(a, b, f, align, dtype) for a, b, f in zip(spatial, size, factors)]
+    tables = []
+    for axis, (size_in, size_out, factor) in enumerate(zip(x.shape[2:], size, factors)):
+        scale = _scale(size_in, size_out, factor, align, dtype)
+        tables.append(
+            _tables([size_out], partial(_taps, size=size_in, scale=scale, mode=mode, align=align), f"axis{axis}")
+        )
 
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
-        taps = [_taps(i, d, s, mode, align) for i, d, s in zip(index, spatial, scales)]
+        taps = [_look_up(table, [i]) for table, i in zip(tables, index)]
         if mode.startswith("nearest"):
             return _blend(taps, lambda *at: x(n, c, *at))
         return _blend(taps, lambda *at: x(n, c, *at).astype(dtype)).astype(stored)
@@ -167,9 +188,13 @@ def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: b
         inside = tirx.all(*itertools.chain(*[(i >= 0, i < d) for i, d in zip(at, spatial)]))
         return tirx.if_then_else(inside, x(n, c, *at).astype(dtype), tirx.const(0, dtype))
 
+    def taps(*index: Expr, axis: int) -> list[tuple[Expr, Expr | None]]:
+        coordinate = grid(*index, rank - 1 - axis).astype(dtype)
+        return _grid_taps(coordinate, spatial[axis], mode, padding, align)
+
+    tables = [_tables(grid.shape[:-1], partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)]
+
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
-        at = [grid(n, *index, rank - 1 - axis).astype(dtype) for axis in range(rank)]
-        taps = [_grid_taps(a, d, mode, padding, align) for a, d in zip(at, spatial)]
-        return _blend(taps, lambda *p: read(n, c, *p)).astype(stored)
+        return _blend([_look_up(t, (n, *index)) for t in tables], lambda *p: read(n, c, *p)).astype(stored)
 
     return te.compute([*x.shape[:2], *grid.shape[1:-1]], compute, name="grid_sample")

@@ -1,4 +1,4 @@
-"""Plain TE loop nests for what TVM has no exact operator for: elementwise functions, reductions, pooling, normalisation.
+"""Plain TE loop nests for what TVM has no exact operator for: elementwise functions and reductions.
 
 Nothing here is scheduled. A *scalar function* takes and gives TIR expressions of one element.
 """
@@ -75,9 +75,7 @@ def elementwise(function: Scalar, name: str) -> Callable[..., te.Tensor]:
     """A TE function that applies a scalar function with broadcasting."""
 
     def compute(*xs: Any) -> te.Tensor:
-        return te.compute(
-            broadcast_shape(xs), lambda *index: function(*[load(x, index) for x in xs]), name=name
-        )
+        return te.compute(broadcast_shape(xs), lambda *index: function(*[load(x, index) for x in xs]), name=name)
 
     return compute
 
@@ -85,7 +83,10 @@ def elementwise(function: Scalar, name: str) -> Callable[..., te.Tensor]:
 # ---- scalar functions ------------------------------------------------------------------------------------------------
 @lru_cache
 def _tanh_fraction(terms: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Coefficients p, q in z = x^2 with tanh(x) = x p(z) / q(z): Lambert's continued fraction x/(1 + z/(3 + z/(5 + ...)))."""
+    """Coefficients p, q in z = x^2 with tanh(x) = x p(z) / q(z).
+
+    From Lambert's continued fraction x/(1 + z/(3 + z/(5 + ...))).
+    """
     upper, lower = [Fraction(1)], [Fraction(2 * terms - 1)]
     for k in range(terms - 1, 0, -1):  # (2k - 1) + z * upper / lower
         carried = [Fraction(0), *upper]

@@ -1,0 +1,1 @@
+"""The rows of the Relax primitive tests, one module per family."""
