@@ -54,11 +54,11 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def define(case: Case) -> tuple[Any, Any, TensorRTContext]:
-    """The builder, network and context of a case; the outputs are marked."""
+def define(case: Case, kind: type[TensorRTContext]) -> tuple[Any, Any]:
+    """The builder and network of a case; the outputs are marked."""
     builder = trt_api.create_builder()
     network = trt_api.create_network(builder)
-    context = TensorRTContext(network)
+    context = kind(network)
     tensors = []
     for i, value in enumerate(case.inputs):
         unknown = case.dynamic.get(i, ())
@@ -66,7 +66,7 @@ def define(case: Case) -> tuple[Any, Any, TensorRTContext]:
         tensors.append(context.input(f"input{i}", shape, value.dtype))
     outputs = as_tuple(case.emit(context, *tensors))
     context.finish(outputs, [f"output{i}" for i in range(len(outputs))])
-    return builder, network, context
+    return builder, network
 
 
 def build(builder: Any, network: Any, case: Case) -> None:
@@ -83,9 +83,9 @@ def build(builder: Any, network: Any, case: Case) -> None:
     assert plan is not None, trt_api.take_errors(builder)
 
 
-def check(case: Case) -> None:
+def check(case: Case, kind: type[TensorRTContext] = TensorRTContext) -> None:
     """Simulate, compare, build."""
-    builder, network, _ = define(case)
+    builder, network = define(case, kind)
     got = simulate(network, [value.clone() for value in case.inputs])
     expected = as_tuple(case.reference(*case.inputs))
     assert len(got) == len(expected)

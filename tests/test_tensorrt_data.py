@@ -17,7 +17,7 @@ def arithmetic(a: Any, b: Any) -> list[Any]:
     return [a + b, a - 1, 1 - a, a * b, 2 * a, a // 2, -a // 2, 20 // a, a % 4, a % b, 20 % b, -b, a + 0, a * 1, a * 0]
 
 
-# ---- reductions --------------------------------------------------------------------------------------------------------
+# ---- reductions ------------------------------------------------------------------------------------------------------
 REDUCE = {"sum": torch.sum, "prod": None, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 for name, reference in REDUCE.items():
     reference = reference or (lambda x, d, keepdim: x.prod(d[0], keepdim=keepdim))
@@ -25,14 +25,18 @@ for name, reference in REDUCE.items():
         if name == "prod" and len(axes) > 1:
             continue
         case(
-            f"reduce-{name}-{axes}-{keepdim}", lambda c, x, n=name, a=axes, k=keepdim: c.reduce(n, x, a, k),
-            lambda x, f=reference, a=axes, k=keepdim: f(x, a, keepdim=k), normal(2, 3, 4),
-        )  # fmt: skip
+            f"reduce-{name}-{axes}-{keepdim}",
+            lambda c, x, n=name, a=axes, k=keepdim: c.reduce(n, x, a, k),
+            lambda x, f=reference, a=axes, k=keepdim: f(x, a, keepdim=k),
+            normal(2, 3, 4),
+        )
         if name != "mean":
             case(
-                f"reduce-{name}-{axes}-{keepdim}-int", lambda c, x, n=name, a=axes, k=keepdim: c.reduce(n, x, a, k),
-                lambda x, f=reference, a=axes, k=keepdim: f(x, a, keepdim=k), whole(-3, 3, 2, 3, 4),
-            )  # fmt: skip
+                f"reduce-{name}-{axes}-{keepdim}-int",
+                lambda c, x, n=name, a=axes, k=keepdim: c.reduce(n, x, a, k),
+                lambda x, f=reference, a=axes, k=keepdim: f(x, a, keepdim=k),
+                whole(-3, 3, 2, 3, 4),
+            )
 case("reduce-all-axes", lambda c, x: c.reduce("sum", x, [0, 1], False), lambda x: x.sum(), normal(2, 3))
 case("reduce-any", lambda c, x: c.reduce("any", x, [1], False), lambda x: x.any(1), INTS > 3)
 case("reduce-all", lambda c, x: c.reduce("all", x, [0], True), lambda x: x.all(0, keepdim=True), INTS > -5)
@@ -41,9 +45,11 @@ for name in ("max", "min"):
     reference = torch.argmax if name == "max" else torch.argmin
     for keepdim in (False, True):
         case(
-            f"arg-{name}-{keepdim}", lambda c, x, n=name, k=keepdim: c.arg_reduce(n, x, 1, k),
-            lambda x, f=reference, k=keepdim: f(x, 1, keepdim=k), TIES,
-        )  # fmt: skip
+            f"arg-{name}-{keepdim}",
+            lambda c, x, n=name, k=keepdim: c.arg_reduce(n, x, 1, k),
+            lambda x, f=reference, k=keepdim: f(x, 1, keepdim=k),
+            TIES,
+        )
     case(
         f"arg-{name}-int",
         lambda c, x, n=name: c.arg_reduce(n, x, 0, False),
@@ -51,9 +57,12 @@ for name in ("max", "min"):
         whole(-2, 2, 5, 6),
     )
     case(
-        f"arg-{name}-dynamic", lambda c, x, n=name: c.arg_reduce(n, x, 1, False), lambda x, f=reference: f(x, 1),
-        normal(3, 7), dynamic={0: [0, 1]},
-    )  # fmt: skip
+        f"arg-{name}-dynamic",
+        lambda c, x, n=name: c.arg_reduce(n, x, 1, False),
+        lambda x, f=reference: f(x, 1),
+        normal(3, 7),
+        dynamic={0: [0, 1]},
+    )
 for name in ("sum", "prod", "max", "min"):
     reference = {"max": lambda x, d: x.cummax(d).values, "min": lambda x, d: x.cummin(d).values}.get(name) or getattr(
         torch, f"cum{name}"
@@ -65,6 +74,13 @@ for name in ("sum", "prod", "max", "min"):
             lambda x, f=reference, a=axis: f(x, a),
             normal(5, 7),
         )
+    case(
+        f"cumulative-{name}-dynamic",
+        lambda c, x, n=name: c.cumulative(n, x, 1),
+        lambda x, f=reference: f(x, 1),
+        normal(2, 5, 3),
+        dynamic={0: [0, 1]},
+    )
     case(
         f"cumulative-{name}-int",
         lambda c, x, n=name: c.cumulative(n, x, 1),
@@ -103,22 +119,29 @@ for largest in (True, False):
         whole(0, 4, 9, 3),
     )
     case(
-        f"sort-special-{largest}", lambda c, x, d=largest: c.sort(x, 0, d), lambda x, d=largest: x.sort(dim=0, descending=d, stable=True),
+        f"sort-special-{largest}",
+        lambda c, x, d=largest: c.sort(x, 0, d),
+        lambda x, d=largest: x.sort(dim=0, descending=d, stable=True),
         torch.cat([SPECIAL[0], SPECIAL[0].flip(0)]),
-    )  # fmt: skip
+    )
     case(
-        f"sort-long-{largest}", lambda c, x, d=largest: c.sort(x, 0, d), lambda x, d=largest: x.sort(dim=0, descending=d, stable=True),
+        f"sort-long-{largest}",
+        lambda c, x, d=largest: c.sort(x, 0, d),
+        lambda x, d=largest: x.sort(dim=0, descending=d, stable=True),
         torch.cat([whole(0, 99, 3900).float(), SPECIAL[0]]),
-    )  # fmt: skip
+    )
     case(
-        f"sort-dynamic-{largest}", lambda c, x, d=largest: c.sort(x, 1, d), lambda x, d=largest: x.sort(dim=1, descending=d, stable=True),
-        whole(0, 4, 2, 9).float(), dynamic={0: [0, 1]},
-    )  # fmt: skip
+        f"sort-dynamic-{largest}",
+        lambda c, x, d=largest: c.sort(x, 1, d),
+        lambda x, d=largest: x.sort(dim=1, descending=d, stable=True),
+        whole(0, 4, 2, 9).float(),
+        dynamic={0: [0, 1]},
+    )
 case(
     "topk-uint8", lambda c, x: c.topk(x, 2, 1, True)[0], lambda x: x.topk(2).values, torch.tensor([[3, 250, 7]]).byte()
 )
 
-# ---- shapes ------------------------------------------------------------------------------------------------------------
+# ---- shapes ----------------------------------------------------------------------------------------------------------
 for dtype in (
     torch.float32,
     torch.float16,
@@ -167,9 +190,12 @@ case(
     dynamic={0: [0]},
 )
 case(
-    "reshape-dynamic-many", lambda c, x: c.reshape(x, (c.shape(x)[0] * c.shape(x)[1], c.shape(x)[2], 1)),
-    lambda x: x.reshape(6, 4, 1), normal(2, 3, 4), dynamic={0: [0, 1, 2]},
-)  # fmt: skip
+    "reshape-dynamic-many",
+    lambda c, x: c.reshape(x, (c.shape(x)[0] * c.shape(x)[1], c.shape(x)[2], 1)),
+    lambda x: x.reshape(6, 4, 1),
+    normal(2, 3, 4),
+    dynamic={0: [0, 1, 2]},
+)
 case("reshape-scalar", lambda c, x: c.reshape(x, ()), lambda x: x.reshape(()), normal(1, 1))
 case(
     "expand-dynamic",
@@ -231,9 +257,12 @@ case(
     dynamic={0: [0, 1]},
 )
 case(
-    "dims", lambda c, x: c.size_tensor([*arithmetic(*c.shape(x))]), lambda x: torch.tensor([*arithmetic(*x.shape)]),
-    normal(7, 3), dynamic={0: [0, 1]},
-)  # fmt: skip
+    "dims",
+    lambda c, x: c.size_tensor([*arithmetic(*c.shape(x))]),
+    lambda x: torch.tensor([*arithmetic(*x.shape)]),
+    normal(7, 3),
+    dynamic={0: [0, 1]},
+)
 case(
     "as-dim",
     lambda c, x: c.reshape(x, (c.as_dim(c.size_tensor(c.shape(x)[:1])), 3)),
@@ -243,7 +272,7 @@ case(
 )
 
 
-# ---- indexing ----------------------------------------------------------------------------------------------------------
+# ---- indexing --------------------------------------------------------------------------------------------------------
 INDEX = torch.tensor([[2, 0, 1, 1], [0, 0, 2, 1]])
 case("take-tensor", lambda c, x, i: c.take(x, i, 0), lambda x, i: x[i], normal(3, 4), INDEX)
 case("take-scalar", lambda c, x, i: c.take(x, i, 1), lambda x, i: x[:, i], normal(3, 4), torch.tensor(2))
@@ -290,14 +319,21 @@ for reduction, torch_name in (("add", "sum"), ("multiply", "prod"), ("maximum", 
     for axis in (0, 1):
         index = INDEX if axis == 0 else INDEX[:, :3].contiguous()
         case(
-            f"scatter-{reduction}-{axis}", lambda c, x, i, s, r=reduction, a=axis: c.scatter(x, i, s, a, r),
+            f"scatter-{reduction}-{axis}",
+            lambda c, x, i, s, r=reduction, a=axis: c.scatter(x, i, s, a, r),
             lambda x, i, s, r=torch_name, a=axis: x.scatter_reduce(a, i, s, r),
-            normal(3, 4), index, normal(*index.shape, seed=1),
-        )  # fmt: skip
+            normal(3, 4),
+            index,
+            normal(*index.shape, seed=1),
+        )
     case(
-        f"scatter-{reduction}-int", lambda c, x, i, s, r=reduction: c.scatter(x, i, s, 0, r),
-        lambda x, i, s, r=torch_name: x.scatter_reduce(0, i, s, r), whole(-3, 3, 3, 6), INDEX, whole(-3, 3, 2, 4, seed=1),
-    )  # fmt: skip
+        f"scatter-{reduction}-int",
+        lambda c, x, i, s, r=reduction: c.scatter(x, i, s, 0, r),
+        lambda x, i, s, r=torch_name: x.scatter_reduce(0, i, s, r),
+        whole(-3, 3, 3, 6),
+        INDEX,
+        whole(-3, 3, 2, 4, seed=1),
+    )
 NEW = torch.tensor([[0, 1], [2, 3]])
 case(
     "scatter_nd",

@@ -8,7 +8,7 @@ from tensorrt_case import FINITE, INF, INTS, NAN, SPECIAL, Case, Table, check, n
 
 case = Table()
 
-# ---- constants, casts --------------------------------------------------------------------------------------------------
+# ---- constants, casts ------------------------------------------------------------------------------------------------
 for dtype in (torch.float16, torch.bfloat16, torch.int32, torch.int64, torch.bool):
     label = str(dtype).removeprefix("torch.")
     values = torch.tensor([[0, 1, 2], [3, 0, 5]]).to(dtype)
@@ -39,11 +39,11 @@ case(
 )
 case("literal-empty", lambda c, x: c.concat([x, c.literal(torch.zeros(0, 3))], 0), lambda x: x, normal(2, 3))
 
-# ---- unary -------------------------------------------------------------------------------------------------------------
+# ---- unary -----------------------------------------------------------------------------------------------------------
 UNARY = {
     "abs": SPECIAL, "neg": SPECIAL, "sign": FINITE, "exp": SPECIAL, "log": SPECIAL, "log2": SPECIAL, "sqrt": SPECIAL,
-    "rsqrt": SPECIAL, "reciprocal": SPECIAL, "sin": FINITE, "cos": FINITE, "tan": FINITE, "asin": FINITE, "acos": FINITE,
-    "atan": SPECIAL, "sinh": FINITE, "cosh": FINITE, "tanh": SPECIAL, "asinh": FINITE, "acosh": FINITE + 1,
+    "rsqrt": SPECIAL, "reciprocal": SPECIAL, "sin": FINITE, "cos": FINITE, "tan": FINITE, "asin": FINITE,
+    "acos": FINITE, "atan": SPECIAL, "sinh": FINITE, "cosh": FINITE, "tanh": SPECIAL, "asinh": FINITE, "acosh": FINITE + 1,
     "atanh": FINITE / 4, "ceil": SPECIAL, "floor": SPECIAL, "round": SPECIAL, "trunc": SPECIAL, "erf": SPECIAL,
     "sigmoid": SPECIAL, "relu": FINITE, "isnan": SPECIAL, "isinf": SPECIAL,
 }  # fmt: skip
@@ -63,7 +63,7 @@ case("unary-isnan-int", lambda c, x: c.unary("isnan", x), torch.isnan, INTS)
 case("unary-scalar", lambda c, x: c.unary("exp", x), torch.exp, torch.tensor(0.5))
 case("unary-half", lambda c, x: c.unary("trunc", x), torch.trunc, FINITE.half())
 
-# ---- binary ------------------------------------------------------------------------------------------------------------
+# ---- binary ----------------------------------------------------------------------------------------------------------
 PAIRS = torch.cartesian_prod(torch.tensor([1.0, -1.0, 5.5, -5.5, 0.0, 7.0]), torch.tensor([0.1, -0.1, 2.0, -2.0, 7.0]))
 LEFT, RIGHT = PAIRS[:, 0].contiguous(), PAIRS[:, 1].contiguous()
 BINARY = {
@@ -75,15 +75,21 @@ BINARY = {
 for name, reference in BINARY.items():
     case(f"binary-{name}", lambda c, a, b, n=name: c.binary(n, a, b), reference, LEFT, RIGHT)
     case(
-        f"binary-{name}-broadcast", lambda c, a, b, n=name: c.binary(n, a, b), reference,
-        normal(2, 3, 4), normal(3, 1, seed=1) + 3,
-    )  # fmt: skip
+        f"binary-{name}-broadcast",
+        lambda c, a, b, n=name: c.binary(n, a, b),
+        reference,
+        normal(2, 3, 4),
+        normal(3, 1, seed=1) + 3,
+    )
     if name not in ("div", "atan2"):
         for dtype in (torch.int64, torch.int32):
             case(
-                f"binary-{name}-{dtype}".replace("torch.", ""), lambda c, a, b, n=name: c.binary(n, a, b), reference,
-                whole(-7, 7, 4, 5, dtype=dtype), whole(1, 3, 4, 5, dtype=dtype) * whole(0, 1, 4, 5, dtype=dtype).mul(2).sub(1),
-            )  # fmt: skip
+                f"binary-{name}-{dtype}".replace("torch.", ""),
+                lambda c, a, b, n=name: c.binary(n, a, b),
+                reference,
+                whole(-7, 7, 4, 5, dtype=dtype),
+                whole(1, 3, 4, 5, dtype=dtype) * whole(0, 1, 4, 5, dtype=dtype).mul(2).sub(1),
+            )
 WIDE = torch.tensor([1e9, 3.0e6, -12345.678, 1e-20, 5.0, -5.0, 5.0, INF, 2.0, NAN])
 DIVISOR = torch.tensor([7e5, 0.7, 0.33, 3.0, INF, INF, -INF, 2.0, 0.0, 1.0])
 for name in ("fmod", "remainder"):
@@ -115,14 +121,20 @@ case(
 )
 for name in ("eq", "ne", "lt", "le", "gt", "ge"):
     case(
-        f"binary-{name}-nan", lambda c, a, b, n=name: c.binary(n, a, b), getattr(torch, name),
-        SIDES[:, 0].clone(), SIDES[:, 1].clone(),
-    )  # fmt: skip
+        f"binary-{name}-nan",
+        lambda c, a, b, n=name: c.binary(n, a, b),
+        getattr(torch, name),
+        SIDES[:, 0].clone(),
+        SIDES[:, 1].clone(),
+    )
     case(f"binary-{name}-bool", lambda c, a, b, n=name: c.binary(n, a, b), getattr(torch, name), INTS > 0, INTS > 2)
     case(
-        f"binary-{name}-uint8", lambda c, a, b, n=name: c.binary(n, a, b), getattr(torch, name),
-        INTS.abs().to(torch.uint8), whole(0, 5, 4, dtype=torch.uint8, seed=1),
-    )  # fmt: skip
+        f"binary-{name}-uint8",
+        lambda c, a, b, n=name: c.binary(n, a, b),
+        getattr(torch, name),
+        INTS.abs().to(torch.uint8),
+        whole(0, 5, 4, dtype=torch.uint8, seed=1),
+    )
 for name in ("logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor"):
     case(f"binary-{name}-bool", lambda c, a, b, n=name: c.binary(n, a, b), getattr(torch, name), INTS > 0, INTS > -2)
 for dtype in (torch.int64, torch.int32, torch.uint8, torch.int8):
@@ -136,9 +148,11 @@ for dtype in (torch.int64, torch.int32, torch.uint8, torch.int8):
         reference = torch.bitwise_left_shift if name == "shift_left" else torch.bitwise_right_shift
         case(f"binary-{name}-{label}", lambda c, a, b, n=name: c.binary(n, a, b), reference, edges, steps)
         case(
-            f"binary-{name}-{label}-constant", lambda c, a, n=name, s=steps: c.binary(n, a, s),
-            lambda a, r=reference, s=steps: r(a, s), edges,
-        )  # fmt: skip
+            f"binary-{name}-{label}-constant",
+            lambda c, a, n=name, s=steps: c.binary(n, a, s),
+            lambda a, r=reference, s=steps: r(a, s),
+            edges,
+        )
 case(
     "binary-add-uint8",
     lambda c, a, b: c.binary("add", a, b),
@@ -155,9 +169,11 @@ case(
 )
 for exponent in (1.0, 2.0, 3.0, 0.5, -0.5, -1.0, -2.0, 1.7):
     case(
-        f"binary-pow-{exponent}", lambda c, x, e=exponent: c.binary("pow", x, torch.tensor(e)),
-        lambda x, e=exponent: x**e, normal(3, 4).abs() + 0.1,
-    )  # fmt: skip
+        f"binary-pow-{exponent}",
+        lambda c, x, e=exponent: c.binary("pow", x, torch.tensor(e)),
+        lambda x, e=exponent: x**e,
+        normal(3, 4).abs() + 0.1,
+    )
 case("binary-pow", lambda c, a, b: c.binary("pow", a, b), torch.pow, normal(3, 4).abs() + 0.1, normal(4, seed=1))
 case("binary-pow-int", lambda c, a, b: c.binary("pow", a, b), torch.pow, whole(-3, 3, 3, 4), whole(0, 5, 4, seed=1))
 case(
@@ -183,9 +199,13 @@ case(
 )
 for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16):
     case(
-        f"where-{dtype}".replace("torch.", ""), lambda c, m, a, b: c.where(m, a, b), torch.where,
-        INTS > 0, INTS.abs().to(dtype), (INTS * 0).to(dtype),
-    )  # fmt: skip
+        f"where-{dtype}".replace("torch.", ""),
+        lambda c, m, a, b: c.where(m, a, b),
+        torch.where,
+        INTS > 0,
+        INTS.abs().to(dtype),
+        (INTS * 0).to(dtype),
+    )
 
 
 @pytest.mark.parametrize("case", case, ids=lambda case: case.name)

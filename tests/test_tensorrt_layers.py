@@ -9,7 +9,7 @@ from tensorrt_case import Case, Table, check, normal, whole
 
 case = Table()
 
-# ---- products, convolutions, pooling -----------------------------------------------------------------------------------
+# ---- products, convolutions, pooling ---------------------------------------------------------------------------------
 case("matmul", lambda c, a, b: c.matmul(a, b), torch.matmul, normal(2, 1, 3, 4), normal(5, 4, 6))
 case("matmul-constant", lambda c, a: c.matmul(a, normal(4, 6)), lambda a: a @ normal(4, 6), normal(2, 3, 4))
 case("matmul-int", lambda c, a, b: c.matmul(a, b), torch.matmul, whole(-3, 3, 2, 3, 4), whole(-3, 3, 4, 5))
@@ -38,9 +38,14 @@ case(
 )
 case("einsum", lambda c, a, b: c.einsum("bij,bjk->bik", [a, b]), lambda a, b: a @ b, normal(2, 3, 4), normal(2, 4, 5))
 case(
-    "einsum-three", lambda c, *xs: c.einsum("ij,jk,kl->il", xs), lambda *xs: torch.einsum("ij,jk,kl->il", *xs),
-    normal(2, 3), normal(3, 4), normal(4, 5), atol=1e-5,
-)  # fmt: skip
+    "einsum-three",
+    lambda c, *xs: c.einsum("ij,jk,kl->il", xs),
+    lambda *xs: torch.einsum("ij,jk,kl->il", *xs),
+    normal(2, 3),
+    normal(3, 4),
+    normal(4, 5),
+    atol=1e-5,
+)
 case("softmax", lambda c, x: c.softmax(x, 1), lambda x: x.softmax(1), normal(2, 3, 4))
 CONVOLUTIONS = {
     "plain": (2, (4, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
@@ -75,12 +80,18 @@ for name, (rank, shape, *rest) in CONVOLUTIONS.items():
                 f"conv-{name}-{dtype}".replace("torch.", ""),
                 lambda c, x, w=w.to(dtype), b=b.to(dtype), r=rest: c.conv(x, w, b, *r),
                 lambda x, w=w.to(dtype), b=b.to(dtype), f=torch_conv: f(x, w, b),
-                x.to(dtype), atol=4 * tolerance, rtol=tolerance,
-            )  # fmt: skip
+                x.to(dtype),
+                atol=4 * tolerance,
+                rtol=tolerance,
+            )
 case(
-    "conv-dynamic", lambda c, x: c.conv(x, normal(4, 3, 3), None, (1,), [(1, 1)], (1,), 1),
-    lambda x: F.conv1d(x, normal(4, 3, 3), None, 1, 1), normal(2, 3, 8), dynamic={0: [0, 2]}, atol=1e-5,
-)  # fmt: skip
+    "conv-dynamic",
+    lambda c, x: c.conv(x, normal(4, 3, 3), None, (1,), [(1, 1)], (1,), 1),
+    lambda x: F.conv1d(x, normal(4, 3, 3), None, 1, 1),
+    normal(2, 3, 8),
+    dynamic={0: [0, 2]},
+    atol=1e-5,
+)
 DECONVOLUTIONS = {
     "plain": (2, (3, 4, 3, 3), (1, 1), (1, 1), (0, 0), (1, 1), 1),
     "stride": (2, (3, 4, 3, 2), (2, 3), (1, 0), (1, 0), (1, 1), 1),
@@ -94,11 +105,27 @@ DECONV = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 for name, (rank, shape, *rest) in DECONVOLUTIONS.items():
     stride, padding, extra, dilation, groups = rest
     x, w, b = normal(2, 3, *(5, 4, 3)[:rank]), normal(*shape, seed=1), normal(shape[1] * groups, seed=2)
-    run = lambda x, w=w, b=b, r=rank, s=stride, p=padding, e=extra, g=groups, d=dilation: DECONV[r](
-        x, w, b, s, p, e, g, d
-    )  # noqa: E731
-    case(f"deconv-{name}", lambda c, x, w=w, b=b, r=rest: c.conv_transpose(x, w, b, *r), run, x, atol=1e-5)
-    case(f"deconv-{name}-symbolic", lambda c, x, w, b, r=rest: c.conv_transpose(x, w, b, *r), run, x, w, b, atol=1e-5)
+
+    def torch_deconv(x, w, b, rank=rank, stride=stride, padding=padding, extra=extra, groups=groups, dilation=dilation):
+        """torch's transposed convolution."""
+        return DECONV[rank](x, w, b, stride, padding, extra, groups, dilation)
+
+    case(
+        f"deconv-{name}",
+        lambda c, x, w=w, b=b, r=rest: c.conv_transpose(x, w, b, *r),
+        lambda x, w=w, b=b, f=torch_deconv: f(x, w, b),
+        x,
+        atol=1e-5,
+    )
+    case(
+        f"deconv-{name}-symbolic",
+        lambda c, x, w, b, r=rest: c.conv_transpose(x, w, b, *r),
+        torch_deconv,
+        x,
+        w,
+        b,
+        atol=1e-5,
+    )
 POOLS = [
     (kernel, stride, padding, ceil_mode)
     for kernel, stride, padding in [
@@ -116,29 +143,40 @@ for i, (kernel, stride, padding, ceil_mode) in enumerate(POOLS):
         k, s, p = kernel[:rank], stride[:rank], padding[:rank]
         x = normal(2, 3, *(8, 9)[:rank])
         case(
-            f"max_pool-{i}-{rank}d", lambda c, x, a=(k, s, p), r=rank, m=ceil_mode: c.max_pool(x, *a, (1,) * r, m),
-            lambda x, a=(k, s, p), r=rank, m=ceil_mode: MAXPOOL[r](x, *a, ceil_mode=m), x,
-        )  # fmt: skip
+            f"max_pool-{i}-{rank}d",
+            lambda c, x, a=(k, s, p), r=rank, m=ceil_mode: c.max_pool(x, *a, (1,) * r, m),
+            lambda x, a=(k, s, p), r=rank, m=ceil_mode: MAXPOOL[r](x, *a, ceil_mode=m),
+            x,
+        )
         for counted in (False, True):
             case(
-                f"avg_pool-{i}-{rank}d-{counted}", lambda c, x, a=(k, s, p, ceil_mode, counted): c.avg_pool(x, *a),
-                lambda x, a=(k, s, p, ceil_mode, counted), r=rank: AVGPOOL[r](x, *a), x,
-            )  # fmt: skip
+                f"avg_pool-{i}-{rank}d-{counted}",
+                lambda c, x, a=(k, s, p, ceil_mode, counted): c.avg_pool(x, *a),
+                lambda x, a=(k, s, p, ceil_mode, counted), r=rank: AVGPOOL[r](x, *a),
+                x,
+            )
 for ceil_mode in (False, True):
     case(
-        f"max_pool-dilation-{ceil_mode}", lambda c, x, m=ceil_mode: c.max_pool(x, (3, 2), (2, 1), (1, 1), (2, 3), m),
-        lambda x, m=ceil_mode: F.max_pool2d(x, (3, 2), (2, 1), (1, 1), (2, 3), m), normal(2, 3, 9, 8),
-    )  # fmt: skip
+        f"max_pool-dilation-{ceil_mode}",
+        lambda c, x, m=ceil_mode: c.max_pool(x, (3, 2), (2, 1), (1, 1), (2, 3), m),
+        lambda x, m=ceil_mode: F.max_pool2d(x, (3, 2), (2, 1), (1, 1), (2, 3), m),
+        normal(2, 3, 9, 8),
+    )
     case(
-        f"max_pool-dynamic-{ceil_mode}", lambda c, x, m=ceil_mode: c.max_pool(x, (3, 3), (2, 2), (1, 1), (1, 1), m),
-        lambda x, m=ceil_mode: F.max_pool2d(x, 3, 2, 1, 1, m), normal(2, 3, 9, 8), dynamic={0: [0, 2, 3]},
-    )  # fmt: skip
+        f"max_pool-dynamic-{ceil_mode}",
+        lambda c, x, m=ceil_mode: c.max_pool(x, (3, 3), (2, 2), (1, 1), (1, 1), m),
+        lambda x, m=ceil_mode: F.max_pool2d(x, 3, 2, 1, 1, m),
+        normal(2, 3, 9, 8),
+        dynamic={0: [0, 2, 3]},
+    )
     for counted in (False, True):
         case(
             f"avg_pool-dynamic-{ceil_mode}-{counted}",
             lambda c, x, a=(ceil_mode, counted): c.avg_pool(x, (3, 3), (2, 2), (1, 1), *a),
-            lambda x, a=(ceil_mode, counted): F.avg_pool2d(x, 3, 2, 1, *a), normal(2, 3, 9, 8), dynamic={0: [0, 2, 3]},
-        )  # fmt: skip
+            lambda x, a=(ceil_mode, counted): F.avg_pool2d(x, 3, 2, 1, *a),
+            normal(2, 3, 9, 8),
+            dynamic={0: [0, 2, 3]},
+        )
 case(
     "max_pool-int",
     lambda c, x: c.max_pool(x, (2, 2), (2, 2), (1, 1), (1, 1), False),
@@ -158,7 +196,7 @@ case(
     normal(2, 3, 5, 4, 6),
 )
 
-# ---- resizing ----------------------------------------------------------------------------------------------------------
+# ---- resizing --------------------------------------------------------------------------------------------------------
 TORCH_MODE = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
 for mode in ("nearest", "nearest-exact", "linear", "cubic"):
     for rank in (1, 2, 3):
@@ -171,21 +209,28 @@ for mode in ("nearest", "nearest-exact", "linear", "cubic"):
                     f"resize-{mode}-{rank}d-{old}-{new}-{aligned}",
                     lambda c, x, m=mode, n=new, a=aligned, r=rank: c.resize(x, (n,) * r, m, a, (None,) * r),
                     lambda x, m=TORCH_MODE.get((mode, rank), mode), n=new, f=flags: F.interpolate(x, n, mode=m, **f),
-                    normal(2, 3, *(old, old, old)[:rank]), atol=1e-5,
-                )  # fmt: skip
+                    normal(2, 3, *(old, old, old)[:rank]),
+                    atol=1e-5,
+                )
     for scale in (2.0, 1.3, 0.6):
         flags = {"align_corners": False} if mode in ("linear", "cubic") else {}
         case(
             f"resize-{mode}-scale-{scale}",
             lambda c, x, m=mode, s=scale: c.resize(x, (int(7 * s), int(9 * s)), m, False, (s, s)),
-            lambda x, m=TORCH_MODE.get((mode, 2), mode), s=scale, f=flags: F.interpolate(x, scale_factor=s, mode=m, **f),
-            normal(2, 3, 7, 9), atol=1e-5,
-        )  # fmt: skip
+            lambda x, m=TORCH_MODE.get((mode, 2), mode), s=scale, f=flags: F.interpolate(
+                x, scale_factor=s, mode=m, **f
+            ),
+            normal(2, 3, 7, 9),
+            atol=1e-5,
+        )
     case(
-        f"resize-{mode}-dynamic", lambda c, x, m=mode: c.resize(x, [d * 2 for d in c.shape(x)[2:]], m, False, (2.0, 2.0)),
-        lambda x, m=TORCH_MODE.get((mode, 2), mode): F.interpolate(x, scale_factor=2, mode=m), normal(2, 3, 5, 4),
-        dynamic={0: [0, 2, 3]}, atol=1e-5,
-    )  # fmt: skip
+        f"resize-{mode}-dynamic",
+        lambda c, x, m=mode: c.resize(x, [d * 2 for d in c.shape(x)[2:]], m, False, (2.0, 2.0)),
+        lambda x, m=TORCH_MODE.get((mode, 2), mode): F.interpolate(x, scale_factor=2, mode=m),
+        normal(2, 3, 5, 4),
+        dynamic={0: [0, 2, 3]},
+        atol=1e-5,
+    )
 case(
     "resize-uint8",
     lambda c, x: c.resize(x, (6, 4), "nearest", False, (None, None)),
@@ -197,9 +242,13 @@ for mode in ("bilinear", "nearest", "bicubic"):
     for padding in ("zeros", "border", "reflection"):
         for aligned in (False, True):
             case(
-                f"grid_sample-{mode}-{padding}-{aligned}", lambda c, x, g, a=(mode, padding, aligned): c.grid_sample(x, g, *a),
-                lambda x, g, a=(mode, padding, aligned): F.grid_sample(x, g, *a), normal(2, 3, 6, 7), GRID, atol=1e-5,
-            )  # fmt: skip
+                f"grid_sample-{mode}-{padding}-{aligned}",
+                lambda c, x, g, a=(mode, padding, aligned): c.grid_sample(x, g, *a),
+                lambda x, g, a=(mode, padding, aligned): F.grid_sample(x, g, *a),
+                normal(2, 3, 6, 7),
+                GRID,
+                atol=1e-5,
+            )
 case(
     "grid_sample-3d",
     lambda c, x, g: c.grid_sample(x, g, "bilinear", "zeros", False),
@@ -209,7 +258,7 @@ case(
     atol=1e-5,
 )
 
-# ---- normalisation, attention ------------------------------------------------------------------------------------------
+# ---- normalisation, attention ----------------------------------------------------------------------------------------
 case(
     "channel_affine",
     lambda c, x: c.channel_affine(x, normal(3), normal(3, seed=1)),
@@ -240,18 +289,26 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
             axes = list(range(rank - trailing, rank))
             w, b = normal(*sizes, seed=1).to(dtype), normal(*sizes, seed=2).to(dtype)
             case(
-                f"layer_norm-{label}-{rank}-{trailing}", lambda c, x, a=axes, w=w, b=b: c.layer_norm(x, a, w, b, 1e-5),
-                lambda x, s=sizes, w=w, b=b: F.layer_norm(x, s, w, b, 1e-5), normal(*shape).to(dtype), atol=tolerance, rtol=tolerance,
-            )  # fmt: skip
+                f"layer_norm-{label}-{rank}-{trailing}",
+                lambda c, x, a=axes, w=w, b=b: c.layer_norm(x, a, w, b, 1e-5),
+                lambda x, s=sizes, w=w, b=b: F.layer_norm(x, s, w, b, 1e-5),
+                normal(*shape).to(dtype),
+                atol=tolerance,
+                rtol=tolerance,
+            )
     for groups in (1, 2, 6):
         for shape in ((2, 6), (2, 6, 4), (2, 6, 4, 5), (2, 6, 2, 3, 2)):
             if groups == 6 and len(shape) == 2:
                 continue
             w, b = normal(6, seed=1).to(dtype), normal(6, seed=2).to(dtype)
             case(
-                f"group_norm-{label}-{groups}-{len(shape)}", lambda c, x, g=groups, w=w, b=b: c.group_norm(x, g, w, b, 1e-5),
-                lambda x, g=groups, w=w, b=b: F.group_norm(x, g, w, b, 1e-5), normal(*shape).to(dtype), atol=tolerance, rtol=tolerance,
-            )  # fmt: skip
+                f"group_norm-{label}-{groups}-{len(shape)}",
+                lambda c, x, g=groups, w=w, b=b: c.group_norm(x, g, w, b, 1e-5),
+                lambda x, g=groups, w=w, b=b: F.group_norm(x, g, w, b, 1e-5),
+                normal(*shape).to(dtype),
+                atol=tolerance,
+                rtol=tolerance,
+            )
     for kind in ("plain", "causal", "bool", "float", "wide"):
         q, k, v = (normal(2, 3, 4 if i == 0 else 6, 16, seed=i).to(dtype) for i in range(3))
         mask = {
@@ -261,10 +318,16 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
         }.get(kind)
         extra = [] if mask is None else [mask]
         case(
-            f"attention-{label}-{kind}", lambda c, q, k, v, m=None, s=kind == "causal": c.attention(q, k, v, m, s, 0.25),
+            f"attention-{label}-{kind}",
+            lambda c, q, k, v, m=None, s=kind == "causal": c.attention(q, k, v, m, s, 0.25),
             lambda q, k, v, m=None, s=kind == "causal": F.scaled_dot_product_attention(q, k, v, m, 0.0, s, scale=0.25),
-            q, k, v, *extra, atol=tolerance, rtol=tolerance,
-        )  # fmt: skip
+            q,
+            k,
+            v,
+            *extra,
+            atol=tolerance,
+            rtol=tolerance,
+        )
 case(
     "layer_norm-plain",
     lambda c, x: c.layer_norm(x, [2], None, None, 1e-3),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import ConversionError
 from . import trt_api
 from .base import Dim, Operand, SymbolicContext, Tensor
 from .tensorrt_dims import DimsMixin, SymInt
@@ -64,6 +63,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
 
     Attributes:
         network: the ``INetworkDefinition`` that is being defined.
+        index_dtype: the dtype of shapes and of index tables.
         weight_dict: the constants by weight name, as they were given (TensorRT may hold them in another dtype).
     """
 
@@ -79,7 +79,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 
-    # ---- names and layers ------------------------------------------------------------------------------------------
+    # ---- names and layers --------------------------------------------------------------------------------------------
     def unique(self, role: str = "") -> str:
         """A name that no layer, tensor or weight of the network has yet."""
         base = f"{self.scope}.{role}" if role else self.scope
@@ -95,7 +95,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """Name a layer and its outputs after the current node, and return the output `index`.
 
         Raises:
-            ConversionError: `layer` is None, that is, TensorRT refused it; with TensorRT's reason.
+            UnsupportedOpError: `layer` is None, that is, TensorRT refused it; with TensorRT's reason.
         """
         self.check(layer)
         name = self.unique()
@@ -113,7 +113,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """`added` itself, unless TensorRT refused to add it.
 
         Raises:
-            ConversionError: `added` is None; with TensorRT's reason.
+            UnsupportedOpError: `added` is None; with TensorRT's reason.
         """
         if added is None:
             self._unnamed.clear()
@@ -142,7 +142,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """Whether this release has a feature: a network method, or a dotted name."""
         return trt_api.supports(feature)
 
-    # ---- tensors ---------------------------------------------------------------------------------------------------
+    # ---- tensors -----------------------------------------------------------------------------------------------------
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, self.trt.ITensor)
 
@@ -178,7 +178,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._state.taken.add(name)
         return self.check(self.network.add_input(name, trt_api.trt_dtype(dtype), dims))
 
-    # ---- constants -------------------------------------------------------------------------------------------------
+    # ---- constants ---------------------------------------------------------------------------------------------------
     def weights(self, tensor: torch.Tensor, role: str) -> Any:
         """``trt.Weights`` over the values of `tensor`, named ``scope.role`` for refit.
 
@@ -197,10 +197,10 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             tensor = tensor.float()
         if tensor.dtype == torch.uint8:
             tensor = tensor.to(torch.int32)
-        if tensor.dtype == torch.int64 and self.index_dtype == torch.int32:
+        if tensor.dtype == torch.int64 and not self.has("DataType.INT64"):
             tensor = self._as_int32(tensor)
         if tensor.dtype not in (*FLOATS, *INTS, torch.bool):
-            raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64 first")
+            raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64")
         if not tensor.numel():
             return self.trt.Weights(trt_api.trt_dtype(tensor.dtype))
         array = tensor.cpu().contiguous().numpy()
@@ -210,9 +210,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def _as_int32(self, tensor: torch.Tensor) -> torch.Tensor:
         outside = tensor[(tensor < _INT32.min) | (tensor > _INT32.max)]
         if outside.numel():
-            raise ConversionError(
-                f"{self.scope}: the constant {outside[0].item()} does not fit int32, and {trt_api.version()} has no int64"
-            )
+            raise self.refuse(f"{trt_api.version()} has no int64, and {outside[0].item()} does not fit int32")
         return tensor.to(torch.int32)
 
     def constant(self, value: torch.Tensor, role: str = "constant", shape: Sequence[int] | None = None) -> Tensor:
@@ -248,7 +246,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """A literal of one element with `rank` dimensions."""
         return self.literal(torch.tensor(value, dtype=dtype), (1,) * rank)
 
-    # ---- ranks and dtypes ------------------------------------------------------------------------------------------
+    # ---- ranks and dtypes --------------------------------------------------------------------------------------------
     def align(self, *operands: Operand) -> list[Tensor]:
         """The operands as symbolic tensors of one rank (1s are prepended) and one dtype.
 

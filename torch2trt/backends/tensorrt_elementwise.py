@@ -47,7 +47,7 @@ class ElementwiseMixin(TensorRTBase):
         if dtype in _NARROW:
             return self.back(self.cast(x, torch.int32), dtype) if have == torch.bool else self._wrap_narrow(x, dtype)
         if dtype == torch.bool and have in FLOATS:
-            return self._not(self.elementwise("EQUAL", x, self.number(0, have, self.rank(x))))
+            return self._not(self._with("EQUAL", x, 0))
         return self.back(x, dtype)
 
     def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -102,19 +102,23 @@ class ElementwiseMixin(TensorRTBase):
         return self._unary_layer(name.upper(), x)
 
     def _int_unary(self, name: str, x: Tensor) -> Tensor:
+        """Elementwise layers: unary layers take integers since TensorRT 10 only."""
         dtype = self.dtype(x)
         if name in _UNCHANGED_INTS:
             return x
         if dtype in _NARROW or (dtype == torch.bool and name in ("sign", "abs")):
             return self.cast(self.unary(name, self.cast(x, torch.int32)), dtype)
-        if name in ("abs", "neg", "sign"):
-            return self._unary_layer(_UNARY[name], x)
+        if name in ("abs", "neg"):
+            negative = self._with("SUB", x, 0, swapped=True)
+            return self.elementwise("MAX", x, negative) if name == "abs" else negative
+        if name == "sign":
+            return self._with("MAX", self._with("MIN", x, 1), -1)
         if name == "relu":
-            return self.elementwise("MAX", x, self.number(0, dtype, self.rank(x)))
+            return self._with("MAX", x, 0)
         if name == "bitwise_not":
-            return self.elementwise("SUB", self.number(-1, dtype, self.rank(x)), x)
+            return self._with("SUB", x, -1, swapped=True)
         if name == "logical_not":
-            return self.elementwise("EQUAL", x, self.number(0, dtype, self.rank(x)))
+            return self._with("EQUAL", x, 0)
         raise self.refuse(f"unary {name} of {dtype} is not available")
 
     def _with(self, kind: str, x: Tensor, value: float, swapped: bool = False) -> Tensor:
@@ -167,10 +171,10 @@ class ElementwiseMixin(TensorRTBase):
             return self._or_equal("LESS" if name == "le" else "GREATER", a, b)
         if name == "pow":
             return self.elementwise("POW", a, b)
-        if name.startswith("bitwise_"):
-            return self._bitwise(name, a, b)
         if dtype in FLOATS:
             return self._float_binary(name, a, b)
+        if name.startswith("bitwise_"):
+            return self._bitwise(name, a, b)
         return self._int_division(name, a, b)
 
     def _or_equal(self, kind: str, a: Tensor, b: Tensor) -> Tensor:

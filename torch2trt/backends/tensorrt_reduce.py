@@ -60,7 +60,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
 
     # ---- scans -----------------------------------------------------------------------------------------------------
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
-        """By the cumulative layer for sums, else by doubling steps: log2(size) shifted copies."""
+        """By the cumulative layer for sums, else by doubling steps: log2(size) shifted copies.
+
+        Without either (a dynamic size), each position reduces what is not behind it: size * size elements.
+        """
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
             return self.back(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
@@ -69,15 +72,28 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             operation = self.trt.CumulativeOperation.SUM
             return self.out(self.network.add_cumulative(x, where, operation, False, False))
         size = self.shape(x)[axis]
-        if not isinstance(size, int):
-            raise self.refuse(f"cumulative {name} along a dynamic dimension is not available")
         kind, neutral = _SCAN[name]
         neutral = extreme(dtype, largest=name == "min") if neutral is None else neutral
+        if not isinstance(size, int):
+            return self._cumulative_by_mask(name, x, axis, neutral)
         offset = 1
         while offset < size:
             x = self.elementwise(kind, x, self._shifted(x, axis, offset, neutral))
             offset *= 2
         return x
+
+    def _cumulative_by_mask(self, name: str, x: Tensor, axis: int, neutral: float) -> Tensor:
+        shape, rank = self.shape(x), self.rank(x)
+        if rank == 8:
+            raise self.refuse(f"cumulative {name} along a dynamic dimension of 8 is not available")
+        size = shape[axis]
+        tail = (1,) * (rank - axis - 1)
+        positions = self.arange(0, size)
+        targets, sources = self.reshape(positions, (size, 1, *tail)), self.reshape(positions, (1, size, *tail))
+        copies = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
+        reached = self.binary("ge", targets, sources)
+        kept = self.where(reached, copies, self.number(neutral, self.dtype(x), 1))
+        return self.reduce(name, kept, [axis + 1], keepdim=False)
 
     def _shifted(self, x: Tensor, axis: int, offset: int, value: float) -> Tensor:
         starts = [-offset if i == axis else 0 for i in range(self.rank(x))]

@@ -123,7 +123,7 @@ class ShapeMixin(TensorRTBase):
             layer.set_input(0, self.dims_tensor([length]))
         layer.set_input(1, self.scalar(start))
         layer.set_input(2, self.dims_tensor([step]))
-        return self.out(layer)
+        return self.cast(self.out(layer), torch.int64)
 
     def scalar(self, dim: Dim) -> Tensor:
         """A dimension as a 0-d tensor."""
