@@ -24,6 +24,6 @@ def compile_cpu(mod: Any, target: Any = None, params: Sequence[torch.Tensor] = (
     from .target import host_target
 
     lowered = lower(mod, target if target is not None else host_target())
-    compiled = Compiled(lowered.executable, lowered.recipes, lowered.rules)
+    compiled = Compiled(lowered.executable, lowered.recipes, lowered.rules, lowered.inputs)
     compiled.prepare(params)
     return compiled

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .packing import Recipe
+from .report import Row, measure
 
 
 class Compiled:
@@ -17,14 +18,22 @@ class Compiled:
         executable: the virtual machine's executable.
         recipes: how the packed weights are made from the parameters.
         rules: the rule of every fused function.
+        inputs: shape and dtype of every input.
     """
 
-    def __init__(self, executable: Any, recipes: Sequence[Recipe], rules: dict[str, str]) -> None:
+    def __init__(
+        self,
+        executable: Any,
+        recipes: Sequence[Recipe],
+        rules: dict[str, str],
+        inputs: Sequence[tuple[tuple[int, ...], str]],
+    ) -> None:
         import tvm
 
         self.executable = executable
         self.recipes = tuple(recipes)
         self.rules = dict(rules)
+        self.inputs = tuple(inputs)
         self.vm = tvm.relax.VirtualMachine(executable, tvm.cpu())
         self._main = self.vm["main"]
         self._weights: tuple[Any, ...] = ()
@@ -42,6 +51,23 @@ class Compiled:
     def __call__(self, *inputs: Any) -> Any:
         """Run with the packed weights; the outputs are memory of their own."""
         return self._main(*inputs, *self._weights)
+
+    def report(self, *inputs: Any, repeats: int = 3) -> list[Row]:
+        """Which rule served each fused function and what share of the time it takes.
+
+        Args:
+            inputs: as for a call; zeros by default.
+            repeats: the number of runs to take the time of.
+        """
+        import tvm
+
+        given = inputs or self._zeros()
+        vm = tvm.relax.VirtualMachine(self.executable, tvm.cpu())
+        main = vm["main"]
+        return measure(vm, lambda: main(*given, *self._weights), self.rules, repeats)
+
+    def _zeros(self) -> list[Any]:
+        return [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in self.inputs]
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:

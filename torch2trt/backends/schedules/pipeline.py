@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,13 +22,9 @@ from .stages import Program, Unschedulable, inline, parse
 from .target import Cpu, cpu_of
 from .tir import seq
 
-Rule = Callable[[Program, Cpu], list[Any]]
-RULES: dict[str, Rule] = {
-    "conv2d": conv_rule,
-    "depthwise": depthwise_rule,
-    "dense": dense_rule,
-}
-UNSCHEDULED = "none"
+Rule = Callable[[Any, Program, Cpu], Any]
+GENERAL, UNSCHEDULED = "general", "none"
+_LOG = logging.getLogger(__name__)
 _PIPELINE = "torch2trt_cpu"
 
 
@@ -38,6 +35,7 @@ class Lowered:
     executable: Any
     recipes: tuple[Recipe, ...]
     rules: dict[str, str]
+    inputs: tuple[tuple[tuple[int, ...], str], ...]
 
 
 def lower(mod: Any, target: Any) -> Lowered:
@@ -45,6 +43,7 @@ def lower(mod: Any, target: Any) -> Lowered:
     from . import operators  # noqa: F401 - fills the table of operators
 
     cpu = cpu_of(target)
+    inputs = _inputs(mod["main"])
     rewriter = Rewriter(cpu)
     with target:
         mod = relax.transform.DecomposeOpsForInference()(mod)
@@ -54,7 +53,16 @@ def lower(mod: Any, target: Any) -> Lowered:
         mod = tvm.transform.Sequential(_lowering(target))(mod)
         _register_pipeline()
         executable = relax.build(mod, target, relax_pipeline=None, tir_pipeline=_PIPELINE)
-    return Lowered(executable, tuple(rewriter.recipes), rules)
+    return Lowered(executable, tuple(rewriter.recipes), rules, inputs)
+
+
+def _inputs(main: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """Shape and dtype of the real inputs; a dynamic dimension counts as one."""
+    found = []
+    for param in main.params[: int(main.attrs["num_input"])]:
+        shape = tuple(int(d) if isinstance(d, tirx.IntImm) else 1 for d in param.ty.shape)
+        found.append((shape, str(param.ty.dtype)))
+    return tuple(found)
 
 
 def _fusing() -> list[Any]:
@@ -98,17 +106,22 @@ def schedule_function(func: Any, cpu: Cpu) -> tuple[Any, str]:
     """One fused function by the first rule that can serve it, and that rule's name."""
     try:
         program = parse(func)
-    except Unschedulable:
+    except Unschedulable as reason:
+        _LOG.debug("%s is not scheduled: %s", _name(func), reason)
         return func, UNSCHEDULED
     stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
     program = replace(program, stages=stages)
-    for name in sorted({str(s.attrs["rule"]) for s in stages if "rule" in s.attrs}):
+    names = sorted({str(s.attrs["rule"]) for s in stages if "rule" in s.attrs})
+    for name in [*names, GENERAL]:
         try:
-            return _function(func, program, RULES[name](program, cpu)), name
-        except Unschedulable:
-            continue
-    program = inline(program)
-    return _function(func, program, emit(program.stages, program, cpu)), "general"
+            return RULES[name](func, program, cpu), name
+        except Exception as reason:  # noqa: BLE001 - whatever a rule stumbles over, the next one may serve
+            _LOG.debug("%s is not served by %s: %s", _name(func), name, reason)
+    return func, UNSCHEDULED
+
+
+def _name(func: Any) -> str:
+    return str((func.attrs or {}).get("global_symbol", "a function"))
 
 
 def _function(func: Any, program: Program, body: list[Any]) -> Any:
@@ -117,6 +130,23 @@ def _function(func: Any, program: Program, body: list[Any]) -> Any:
     allocs = [tirx.AllocBuffer(b) for b in shared]
     made = tirx.PrimFunc(func.params, seq([*allocs, *body]), func.ret_type, func.attrs)
     return made.with_attr({"tirx.noalias": True, "s_tir": True})
+
+
+def _anchored(statements: Callable[[Program, Cpu], list[Any]]) -> Rule:
+    return lambda func, program, cpu: _function(func, program, statements(program, cpu))
+
+
+def _general(func: Any, program: Program, cpu: Cpu) -> Any:
+    program = inline(program)
+    return _function(func, program, emit(program.stages, program, cpu))
+
+
+RULES: dict[str, Rule] = {
+    "conv2d": _anchored(conv_rule),
+    "depthwise": _anchored(depthwise_rule),
+    "dense": _anchored(dense_rule),
+    GENERAL: _general,
+}
 
 
 def _register_pipeline() -> None:
