@@ -108,6 +108,15 @@ def define(network: Any, case: Case, prefix: str = "") -> tuple[list[Any], list[
     return inputs, outputs
 
 
+def _without_external_libraries(config: Any) -> None:
+    """Old releases may call cuBLAS and cuDNN, which need not be there."""
+    kinds = trt_api.trt().TacticSource
+    external = [getattr(kinds, n) for n in ("CUBLAS", "CUBLAS_LT", "CUDNN") if hasattr(kinds, n)]
+    if external:
+        mask = sum(1 << int(kind) for kind in external)
+        config.set_tactic_sources(config.get_tactic_sources() & ~mask)
+
+
 def _outputs_of(layer: Any) -> list[Any]:
     return [layer.get_output(i) for i in range(layer.num_outputs)]
 
@@ -117,6 +126,7 @@ def build(builder: Any, network: Any, cases: Sequence[tuple[str, Case]]) -> Any:
     config = builder.create_builder_config()
     config.builder_optimization_level = 0
     config.clear_flag(trt_api.trt().BuilderFlag.TF32)
+    _without_external_libraries(config)
     if not trt_api.strongly_typed():
         for flag in set().union(*(case.builder_flags() for _, case in cases)):
             config.set_flag(getattr(trt_api.trt().BuilderFlag, flag))
