@@ -1,0 +1,261 @@
+"""TensorRTModule and TVMModule: PyTorch in ``train()``, a compiled program in ``eval()``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from . import container
+from .backends import trt_api, tvm_module
+from .check import check_outputs
+from .core import GraphModule
+from .engine import cuda_index
+from .errors import BackendUnavailableError, InputMismatchError
+from .program import Definition, Input, TensorRTProgram, define, lowered
+from .saved import describe_call
+from .settings import TOLERANCE, Settings, parse_settings
+from .switch import CompiledModule, Variant
+from .tvm_program import TVMProgram
+
+
+class TensorRTModule(CompiledModule):
+    """A module that TensorRT runs in eval mode. Subclass it and write ``forward``.
+
+    Inputs and outputs are CUDA tensors, in any nesting of tuples, lists and dicts, with None and
+    numbers among them; dimension 0 is the batch. One engine serves batch sizes from 1 to
+    `max_batchsize` on the current CUDA stream; a program that computes with the batch size in
+    Python gets one engine per size.
+
+    Args:
+        max_batchsize: the largest batch.
+        workspace: scratch memory that layers may use, in bytes; None: all there is.
+        dtype: the type of matrix products and convolutions: float32, "tf32", float16 or bfloat16,
+            as torch dtype, TensorRT ``DataType`` or name. Inputs, outputs, weights of the module
+            and operations that overflow easily stay in float32.
+        builder_config_fn: called with the ``IBuilderConfig`` (or builder and config) before a
+            build.
+        net_post_fn: called with the network and its output tensors; may add layers, and may return
+            other outputs.
+        input_names: names of the tensor inputs, "input0", "input1", ... by default.
+        verbose: write a line per node while converting.
+        precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0").
+        dynamic: further dynamic dimensions: ``{name: {axis: (min, opt, max)}}``.
+        refit: keep the weights of the engine exchangeable: True, False, or None: from the first
+            time that weights change (the first engine is then a little faster).
+        cache: keep engines on disk: True, a folder, or an ``EngineCache``. Not used together with
+            `builder_config_fn` or `net_post_fn`, whose effect it cannot know.
+        cuda_graph: see ``TorchInferenceContext``.
+        optimization_level: 0 (fast build) to 5 (fast engine).
+        check: compare the engine with PyTorch after a build: a relative error above 1e-4 (float32),
+            5e-3 (tf32), 2e-2 (float16) or 1e-1 (bfloat16) is a warning, values that are not finite
+            where PyTorch's are is an error.
+        progress: True for a progress bar while building, or a function called with ``Progress``.
+
+    Raises:
+        ConversionError: an argument means nothing.
+    """
+
+    def __init__(
+        self,
+        max_batchsize: int = 1,
+        workspace: int | None = None,
+        dtype: Any = torch.float32,
+        builder_config_fn: Callable[..., Any] | None = None,
+        net_post_fn: Callable[..., Any] | None = None,
+        input_names: Sequence[str] | None = None,
+        verbose: bool = False,
+        *,
+        precision: Mapping[str, Any] | None = None,
+        dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]] | None = None,
+        refit: bool | None = None,
+        cache: Any = None,
+        cuda_graph: bool = False,
+        optimization_level: int | None = None,
+        check: bool = True,
+        progress: Any = None,
+    ) -> None:
+        super().__init__()
+        self.settings: Settings = parse_settings(
+            max_batchsize, workspace, dtype, input_names, cache, precision, dynamic,
+            builder_config_fn=builder_config_fn, net_post_fn=net_post_fn, verbose=verbose,
+            refit=refit, cuda_graph=cuda_graph, optimization_level=optimization_level, check=check,
+            progress=progress,
+        )  # fmt: skip
+
+    def _require_backend(self) -> None:
+        trt_api.trt()
+        if not trt_api.can_run():
+            raise BackendUnavailableError(
+                f"{type(self).__name__} runs a TensorRT engine in eval mode, and cannot here:"
+                f" {trt_api.why_not_run()}. Without a GPU, .simulate(...) evaluates the network on"
+                " the CPU and .build(path, ...) makes the engine file ahead of time; .train() runs"
+                " PyTorch."
+            )
+
+    def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
+        names = self.settings.names(len(tensors))
+        largest = self.settings.max_batchsize
+        batch = next((t.shape[0] for t in tensors if t.dim()), 1)
+        inputs = []
+        for name, tensor in zip(names, tensors):
+            ranges = dict(self.settings.dynamic.get(name, {}))
+            batched = tensor.dim() > 0 and tensor.shape[0] == batch and 0 not in ranges
+            if batched and not 1 <= batch <= largest:
+                raise InputMismatchError(
+                    f"input {name!r}: got shape {tuple(tensor.shape)}, a batch of {batch}, expected"
+                    f" 1 to {largest} (max_batchsize)"
+                )
+            if batched and largest > 1:
+                ranges[0] = (1, largest, largest)
+            shape = tuple(tensor.shape)
+            inputs.append(Input(name, shape, tensor.dtype, {} if fixed else ranges))
+        return inputs
+
+    def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TensorRTProgram:
+        index = _cuda_device(inputs[0].name, device)
+        return TensorRTProgram(inputs, self.settings, index).compile(graph)
+
+    def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
+        if self.settings.net_post_fn is not None:
+            return
+        variant.casts = _casts(variant.graph, [s.dtype for s in variant.program.engine.outputs])
+        if self.settings.check:
+            tensors = _tensors(args, kwargs)
+            what = f"the TensorRT engine of {type(self).__name__} ({self.settings.type_name})"
+            tolerance = TOLERANCE[self.settings.type_name]
+            check_outputs(self._eager(args, kwargs), variant.call(tensors), tolerance, what)
+
+    def _defined(self, args: Any, kwargs: Any) -> tuple[GraphModule, list[Input], Definition]:
+        trt_api.trt()
+        inputs = self._inputs(_tensors(args, kwargs), fixed=False)
+        graph = self._trace(args, kwargs, inputs)
+        return graph, inputs, define(lowered(graph, self.settings), inputs, self.settings)
+
+    def simulate(self, *args: Any, **kwargs: Any) -> Any:
+        """What the engine would give, computed on the CPU from the network definition.
+
+        Needs TensorRT-RTX or TensorRT, and no GPU. Outputs are on the CPU.
+        """
+        from .simulate import simulate
+
+        graph, inputs, definition = self._defined(args, kwargs)
+        values = {i.name: t.detach().cpu() for i, t in zip(inputs, _tensors(args, kwargs))}
+        outputs = list(simulate(definition.network, values).values())
+        casts = _casts(graph, [y.dtype for y in outputs])
+        return Variant(None, graph, casts).pack(outputs)
+
+    def build(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Build the engine ahead of time and write it to a file, see ``torch2trt.load``.
+
+        With TensorRT-RTX this needs no GPU.
+
+        Args:
+            path: the engine file.
+            *args, **kwargs: example inputs, as ``forward`` takes them.
+        """
+        graph, inputs, definition = self._defined(args, kwargs)
+        index = torch.cuda.current_device() if trt_api.can_run() else 0
+        program = TensorRTProgram(inputs, self.settings, index)
+        description, plan = program.plan(definition, bool(self.settings.refit))
+        extra = {**description["extra"], **describe_call(graph, inputs)}
+        container.write(path, {**description, "extra": extra}, plan)
+
+
+class _Wrapper(CompiledModule):
+    def __init__(self, net: nn.Module, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.net = net
+        self.train(net.training)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The wrapped module's forward."""
+        return self.net(*args, **kwargs)
+
+
+class TensorRTModuleWrapper(_Wrapper, TensorRTModule):
+    """Any module, run by TensorRT in eval mode.
+
+    Args:
+        net: the module; then `max_batchsize`, `workspace` and so on as for ``TensorRTModule``.
+    """
+
+
+class TVMModule(CompiledModule):
+    """A module that TVM runs in eval mode, on the CPU or on CUDA as the inputs are.
+
+    Subclass it and write ``forward``. Each input shape is compiled once.
+
+    Args:
+        graph_post_fn: called with the Relax module before it is compiled; may return another.
+        input_names: names of the tensor inputs, "input0", "input1", ... by default.
+        verbose: write a line per node while converting.
+        check: compare the program with PyTorch after compiling: a relative error above 1e-4 is a
+            warning, values that are not finite where PyTorch's are is an error.
+    """
+
+    def __init__(
+        self,
+        graph_post_fn: Callable[[Any], Any] | None = None,
+        input_names: Sequence[str] | None = None,
+        verbose: bool = False,
+        *,
+        check: bool = True,
+    ) -> None:
+        super().__init__()
+        self.settings = parse_settings(
+            1, None, torch.float32, input_names, None, None, None, builder_config_fn=None,
+            net_post_fn=graph_post_fn, verbose=verbose, refit=None, cuda_graph=False,
+            optimization_level=None, check=check, progress=None,
+        )  # fmt: skip
+
+    def _require_backend(self) -> None:
+        tvm_module()
+
+    def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
+        names = self.settings.names(len(tensors))
+        return [Input(n, tuple(t.shape), t.dtype, {}) for n, t in zip(names, tensors)]
+
+    def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TVMProgram:
+        settings = self.settings
+        return TVMProgram(graph, inputs, device, settings.net_post_fn, settings.verbose)
+
+    def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
+        if self.settings.check and self.settings.net_post_fn is None:
+            got = variant.call(_tensors(args, kwargs))
+            what = f"the TVM program of {type(self).__name__}"
+            check_outputs(self._eager(args, kwargs), got, TOLERANCE["float32"], what)
+
+
+class TVMModuleWrapper(_Wrapper, TVMModule):
+    """Any module, run by TVM in eval mode.
+
+    Args:
+        net: the module; then `graph_post_fn`, `input_names` and so on as for ``TVMModule``.
+    """
+
+
+def _tensors(args: Any, kwargs: Any) -> list[torch.Tensor]:
+    leaves = pytree.tree_leaves((args, kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _casts(
+    graph: GraphModule, dtypes: Sequence[torch.dtype]
+) -> tuple[tuple[int, torch.dtype], ...]:
+    """Outputs whose type in the engine is not PyTorch's (TensorRT 8.6 has no int64)."""
+    wanted = [value.dtype for value in graph.graph.outputs]
+    pairs = enumerate(zip(dtypes, wanted))
+    return tuple((i, want) for i, (got, want) in pairs if want is not None and got != want)
+
+
+def _cuda_device(name: str, device: torch.device) -> int:
+    if device.type != "cuda":
+        raise InputMismatchError(
+            f"input {name!r}: got a tensor on {device}, expected a CUDA tensor"
+        )
+    return cuda_index(device)

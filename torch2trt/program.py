@@ -1,0 +1,218 @@
+"""A traced program compiled for one backend, with weights that can be exchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .backends import trt_api
+from .build import BuildOptions, build_engine
+from .cache import cache_key
+from .context import use_context
+from .core import GraphModule
+from .definition import definition_digest, tensor_bytes
+from .engine import Engine, describe, network_specs
+from .errors import EngineBuildError
+from .inference import TorchInferenceContext
+from .precision import lower_precision
+from .settings import Settings
+
+log = logging.getLogger("torch2trt.module")
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a program.
+
+    Attributes:
+        name: its name in the network.
+        shape: the traced shape.
+        dtype: its type.
+        ranges: the (min, opt, max) of its dynamic dimensions.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    ranges: Mapping[int, tuple[int, int, int]]
+
+    @property
+    def dims(self) -> tuple[int | None, ...]:
+        """The shape, None where dynamic."""
+        return tuple(None if i in self.ranges else n for i, n in enumerate(self.shape))
+
+    @property
+    def profile(self) -> tuple[tuple[int, ...], ...]:
+        """The smallest, the best and the largest shape."""
+        return tuple(
+            tuple(
+                self.ranges[i][which] if i in self.ranges else n for i, n in enumerate(self.shape)
+            )
+            for which in range(3)
+        )
+
+
+@dataclass
+class Definition:
+    """A network definition with all that it needs to stay alive.
+
+    Attributes:
+        digest: equal for definitions that differ in weights only.
+        hashes: a digest of each weight by name.
+    """
+
+    builder: Any
+    network: Any
+    context: Any
+    digest: str
+    hashes: dict[str, str]
+
+
+def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> Definition:
+    """Emit a graph into a new TensorRT network.
+
+    Raises:
+        ConversionError: the graph cannot be expressed.
+    """
+    from .backends.tensorrt import TensorRTContext
+
+    literals = hashlib.sha256()
+
+    class Recorder(TensorRTContext):
+        """Takes note of the constants that are not weights."""
+
+        def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Any:
+            literals.update(f"{self.scope} {value.dtype} {tuple(value.shape)}\n".encode())
+            literals.update(tensor_bytes(value))
+            return super().literal(value, shape)
+
+    builder = trt_api.create_builder()
+    network = trt_api.create_network(builder)
+    ctx = Recorder(network)
+    with use_context(ctx):
+        tensors = [ctx.input(i.name, i.dims, i.dtype) for i in inputs]
+        outputs = [ctx.operand(y, "output") for y in graph.run(tensors, ctx, settings.verbose)]
+        if settings.net_post_fn is not None:
+            changed = settings.net_post_fn(network, outputs)
+            outputs = list(outputs if changed is None else changed)
+        names = [f"output{i}" for i in range(len(outputs))]
+        ctx.finish(outputs, names)
+    hashes = {n: hashlib.sha256(tensor_bytes(w)).hexdigest() for n, w in ctx.weight_dict.items()}
+    digest = definition_digest(network, literals.digest())
+    return Definition(builder, network, ctx, digest, hashes)
+
+
+def lowered(graph: GraphModule, settings: Settings) -> GraphModule:
+    """The graph module with its graph in the precision that the settings ask for."""
+    if settings.dtype != torch.float32 or settings.precision:
+        attribute = graph.trace.attribute
+        graph.graph = lower_precision(graph.graph, settings.dtype, attribute, settings.precision)
+    return graph
+
+
+class TensorRTProgram:
+    """A TensorRT engine for a traced program, and how to keep it up to date.
+
+    Attributes:
+        engine: the engine.
+        run: calls it on the tensors among the inputs; gives the tensors among the outputs.
+    """
+
+    def __init__(self, inputs: Sequence[Input], settings: Settings, device: int) -> None:
+        self.inputs = tuple(inputs)
+        self.settings = settings
+        self.device = device
+
+    def compile(self, graph: GraphModule) -> TensorRTProgram:
+        """Build and load the engine."""
+        self._build(self.define(graph), bool(self.settings.refit))
+        return self
+
+    def define(self, graph: GraphModule) -> Definition:
+        """The network definition with the weights as they are now."""
+        return define(lowered(graph, self.settings), self.inputs, self.settings)
+
+    def update(self, graph: GraphModule) -> None:
+        """Use the weights as they are now: exchange them where possible, else build again."""
+        definition = self.define(graph)
+        if definition.digest == self.digest:
+            changed = {n for n, h in definition.hashes.items() if self.hashes.get(n) != h}
+            if not changed or self._refit(definition, changed):
+                self.hashes = definition.hashes
+                return
+        self._build(definition, self.settings.refit is not False)
+
+    def _refit(self, definition: Definition, changed: set[str]) -> bool:
+        if not self.engine.refittable:
+            return False
+        known = set(self.engine.weight_names())
+        if not changed <= known:
+            return False
+        weights = {n: w for n, w in definition.context.weight_dict.items() if n in known}
+        try:
+            self.engine.refit(weights)
+        except EngineBuildError as error:
+            log.warning("the engine could not take new weights and is built again: %s", error)
+            return False
+        return True
+
+    def options(self, refit: bool) -> BuildOptions:
+        """How the engine is built."""
+        settings = self.settings
+        dynamic = any(i.ranges for i in self.inputs)
+        cache = settings.cache
+        return BuildOptions(
+            workspace=settings.workspace,
+            tf32=settings.tf32,
+            refit=refit,
+            optimization_level=settings.optimization_level,
+            profiles={i.name: i.profile for i in self.inputs if i.ranges} if dynamic else (),
+            timing_cache=cache.timing_cache(self._place()) if cache is not None else None,
+        )
+
+    def _place(self) -> str:
+        gpu = torch.cuda.get_device_name(self.device) if trt_api.can_run() else "no GPU"
+        return f"{trt_api.version()} {gpu}"
+
+    def plan(self, definition: Definition, refit: bool) -> tuple[Mapping[str, Any], Any]:
+        """Description and plan of an engine, from the cache where it has it."""
+        settings = self.settings
+        if settings.cache is None or settings.builder_config_fn or settings.net_post_fn:
+            return self._fresh_plan(definition, refit)
+        weights = "refit" if refit else repr(sorted(definition.hashes.items()))
+        options = self.options(refit).key()
+        key = cache_key(self._place(), definition.digest, weights, options)
+        return settings.cache.load_or_build(key, lambda: self._fresh_plan(definition, refit))
+
+    def _fresh_plan(self, definition: Definition, refit: bool) -> tuple[Mapping[str, Any], Any]:
+        options, settings = self.options(refit), self.settings
+        plan = build_engine(
+            definition.builder,
+            definition.network,
+            options,
+            settings.builder_config_fn,
+            settings.progress,
+        )
+        specs = network_specs(definition.network, options)
+        extra = {"hashes": definition.hashes, "digest": definition.digest}
+        return describe(specs, self.device if trt_api.can_run() else None, extra), plan
+
+    def _build(self, definition: Definition, refit: bool) -> None:
+        description, plan = self.plan(definition, refit)
+        self.start(description, plan, definition)
+        stored = description["extra"]["hashes"]
+        changed = {n for n, h in definition.hashes.items() if stored.get(n) != h}
+        if changed and not self._refit(definition, changed):
+            self.start(*self._fresh_plan(definition, refit), definition)
+        self.digest, self.hashes = definition.digest, definition.hashes
+
+    def start(self, description: Mapping[str, Any], plan: Any, definition: Definition) -> None:
+        """Load the engine."""
+        self.engine = Engine.from_plan(plan, self.device, description["extra"])
+        context = TorchInferenceContext(self.engine, cuda_graph=self.settings.cuda_graph)
+        self.run = context.run

@@ -1,0 +1,253 @@
+"""Modules that run PyTorch in ``train()`` and a compiled program in ``eval()``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from .core import GraphModule
+from .errors import ConversionError, InputMismatchError
+from .graph import Graph
+from .program import Input
+from .watch import Watch
+
+log = logging.getLogger("torch2trt.module")
+
+
+@dataclass
+class Variant:
+    """A compiled program for inputs of one structure, with what is needed to call it.
+
+    Attributes:
+        program: has ``run`` and ``update``.
+        graph: the traced graph.
+        casts: outputs that the program gives in another type than PyTorch, and that type.
+        current: whether it has the present weights; else 'values' or 'structure' says what changed.
+    """
+
+    program: Any
+    graph: GraphModule
+    casts: tuple[tuple[int, torch.dtype], ...] = ()
+    current: str = "current"
+
+    def call(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """Run on the tensors among the inputs; the outputs as the module gives them."""
+        return self.pack(self.program.run(*tensors))
+
+    def pack(self, outputs: Sequence[torch.Tensor]) -> Any:
+        """Give the tensors among the outputs their types and the structure of the outputs."""
+        if self.casts:
+            outputs = list(outputs)
+            for index, dtype in self.casts:
+                outputs[index] = outputs[index].to(dtype)
+        trace = self.graph.trace
+        if len(outputs) != len(self.graph.graph.outputs):  # net_post_fn changed them
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        return outputs[0] if trace.output_tree.is_leaf() else trace.unflatten_outputs(outputs)
+
+
+@dataclass
+class _State:
+    """What a module has compiled. Not part of the module: not copied, saved or moved with it."""
+
+    lock: Any = field(default_factory=threading.RLock)
+    watch: Watch | None = None
+    variants: dict[Any, Variant] = field(default_factory=dict)
+    plans: dict[Any, Variant] = field(default_factory=dict)
+    fixed_batch: set[Any] = field(default_factory=set)
+
+
+class CompiledModule(nn.Module):
+    """The switch: ``train()`` runs ``forward`` in PyTorch, ``eval()`` a compiled program of it.
+
+    The program is made at the first call in eval mode and follows the weights: each call notices
+    changed weights and brings the program up to date before its result is returned. It runs without
+    gradients. Not noticed are values written through ``tensor.data`` and plain Python attributes:
+    call ``refit()`` or ``reset()`` after such a change.
+
+    Whatever goes wrong, the module works on: in train mode, or in eval mode with other inputs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["_compiled"] = _State()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_compiled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__["_compiled"] = _State()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.training or torch._C._get_tracing_state() is not None:
+            return super().__call__(*args, **kwargs)
+        state = self.__dict__["_compiled"]
+        variant = None if kwargs else state.plans.get(_plan_key(args))
+        if variant is not None:
+            watch = state.watch
+            result = variant.call(args)
+            # asked only now, while the program runs; a result of old weights is thrown away
+            if watch is not None and watch.unchanged() and state.watch is watch:
+                return result
+        return self._call_slowly(state, args, kwargs)
+
+    def refit(self) -> None:
+        """Use the present weights from the next call on, whether a change was noticed or not."""
+        with self._compiled.lock:
+            self._mark("values")
+
+    def reset(self) -> None:
+        """Forget all that was compiled."""
+        with self._compiled.lock:
+            self._mark("values")
+            self._compiled.variants.clear()
+            self._compiled.fixed_batch.clear()
+
+    def _mark(self, what: str) -> None:
+        state = self._compiled
+        state.watch = None
+        state.plans.clear()
+        for variant in state.variants.values():
+            if variant.current != "structure":
+                variant.current = what
+
+    def _call_slowly(self, state: _State, args: Any, kwargs: Any) -> Any:
+        self._require_backend()
+        with state.lock:
+            self._notice_changes(state)
+            leaves, tree = pytree.tree_flatten((args, kwargs))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+            if not tensors:
+                raise InputMismatchError("inputs: got no tensor, expected at least one")
+            variant = self._variant(state, args, kwargs, leaves, tree, tensors)
+            result = variant.call(tensors)
+            if not kwargs and len(tensors) == len(args):
+                state.plans[_plan_key(args)] = variant
+            return result
+
+    def _notice_changes(self, state: _State) -> None:
+        if state.watch is None or not state.watch.unchanged():
+            known = state.watch is not None and state.watch.same_structure()
+            self._mark("values" if known or state.watch is None else "structure")
+            state.watch = Watch(self)
+
+    def _variant(
+        self, state: _State, args: Any, kwargs: Any, leaves: Any, tree: Any, tensors: Any
+    ) -> Variant:
+        others = tuple(repr(leaf) for leaf in leaves if not isinstance(leaf, torch.Tensor))
+        device = tensors[0].device
+        inputs = self._inputs(tensors, fixed=False)
+        key = (str(tree), others, device, tuple((i.dims, i.dtype) for i in inputs))
+        if key in state.fixed_batch:
+            inputs = self._inputs(tensors, fixed=True)
+            key = (*key, tuple(i.shape for i in inputs))
+        variant = state.variants.get(key)
+        if variant is None:
+            try:
+                variant = self._compile(args, kwargs, inputs, device)
+            except ConversionError as error:
+                if key in state.fixed_batch or not any(i.ranges for i in inputs):
+                    raise
+                variant = self._compile(args, kwargs, self._inputs(tensors, fixed=True), device)
+                log.warning("one program per input size, not one for a range of sizes: %s", error)
+                state.fixed_batch.add(key)
+                key = (*key, tuple(i.shape for i in inputs))
+            state.variants[key] = variant
+        elif variant.current != "current":
+            self._update(variant, args, kwargs)
+        return variant
+
+    def _compile(self, args: Any, kwargs: Any, inputs: Sequence[Input], device: Any) -> Variant:
+        graph = self._trace(args, kwargs, inputs)
+        variant = Variant(self._program(graph, inputs, device), graph)
+        with torch.no_grad():
+            self._finish(variant, args, kwargs)
+        return variant
+
+    def _update(self, variant: Variant, args: Any, kwargs: Any) -> None:
+        if variant.current == "structure" or variant.graph.frozen:
+            variant.graph = self._trace(args, kwargs, variant.program.inputs)
+        variant.program.update(variant.graph)
+        variant.current = "current"
+
+    def _eager(self, args: Any, kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+    def _trace(self, args: Any, kwargs: Any, inputs: Sequence[Input]) -> GraphModule:
+        """Trace at a batch of 2 where the batch is dynamic, because a dimension of 1 broadcasts.
+
+        Raises:
+            ConversionError: sizes that should be dynamic are constants of the program.
+        """
+        graph = self._traced_at(args, kwargs, inputs, 2)
+        if graph.frozen and any(0 in i.ranges for i in inputs):
+            other = self._traced_at(args, kwargs, inputs, 3)
+            if not _same_program(graph.graph, other.graph):
+                raise ConversionError(
+                    "the program computes with the batch size in Python: "
+                    + "; ".join(map(str, graph.frozen))
+                )
+        return graph
+
+    def _traced_at(
+        self, args: Any, kwargs: Any, inputs: Sequence[Input], batch: int
+    ) -> GraphModule:
+        rows = iter(inputs)
+        leaves, tree = pytree.tree_flatten((args, kwargs))
+        examples = [
+            _resized(x, next(rows), batch) if isinstance(x, torch.Tensor) else x for x in leaves
+        ]
+        args, kwargs = pytree.tree_unflatten(examples, tree)
+        return GraphModule(self, args, example_kwargs=kwargs)
+
+    # --- what the backends fill in ---------------------------------------------------------------
+
+    def _require_backend(self) -> None:
+        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+
+    def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
+        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+
+    def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> Any:
+        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+
+    def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
+        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+
+
+def _plan_key(args: Sequence[Any]) -> Any:
+    try:
+        return tuple([(x.shape, x.dtype, x.device) for x in args])
+    except AttributeError:
+        return None
+
+
+def _resized(tensor: torch.Tensor, wanted: Input, batch: int) -> torch.Tensor:
+    """An example with another batch, made of the given values, so that indices stay valid."""
+    low, _, high = wanted.ranges.get(0, (0, 0, 0))
+    if not low <= batch <= high or not tensor.numel() or tensor.shape[0] == batch:
+        return tensor
+    index = torch.arange(batch, device=tensor.device) % tensor.shape[0]
+    return tensor.index_select(0, index)
+
+
+def _same_program(one: Graph, other: Graph) -> bool:
+    """Whether two traces differ at most in recorded sizes."""
+    if [n.name for n in one.nodes] != [n.name for n in other.nodes]:
+        return False
+    pairs = (
+        (a.attributes.get("value"), b.attributes.get("value"))
+        for a, b in zip(one.nodes, other.nodes)
+    )
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+        for a, b in pairs
+    )

@@ -1,0 +1,93 @@
+"""A traced program compiled by TVM, with weights that can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .backends import tvm_context_class, tvm_module
+from .context import use_context
+from .core import GraphModule
+from .errors import ConversionError, Torch2TrtError
+from .inference import TVMInference
+from .program import Input
+
+
+class TVMProgram:
+    """A TVM program on one device, and how to keep it up to date.
+
+    Attributes:
+        run: calls it on the tensors among the inputs; gives the tensors among the outputs.
+    """
+
+    def __init__(
+        self,
+        graph: GraphModule,
+        inputs: Sequence[Input],
+        device: torch.device,
+        graph_post_fn: Callable[[Any], Any] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.device = device
+        self.verbose = verbose
+        self._post = graph_post_fn
+        self._compile(*self._define(graph))
+
+    def update(self, graph: GraphModule) -> None:
+        """Use the weights as they are now; compile again if more than weights changed."""
+        module, weights = self._define(graph)
+        if _same(module, self._module):
+            self._set_weights(weights)
+        else:
+            self._compile(module, weights)
+
+    def _define(self, graph: GraphModule) -> tuple[Any, dict[str, torch.Tensor]]:
+        ctx = tvm_context_class("relax")()
+        with use_context(ctx):
+            inputs = [ctx.input(i.name, i.shape, i.dtype) for i in self.inputs]
+            module = ctx.finish(graph.run(inputs, ctx, self.verbose))
+        weights = {str(var.name): value for var, value in ctx.tvm_weight_dict.items()}
+        if self._post is not None:
+            changed = self._post(module)
+            module = module if changed is None else changed
+        return module, weights
+
+    def _compile(self, module: Any, weights: dict[str, torch.Tensor]) -> None:
+        self._module = module
+        names = [i.name for i in self.inputs]
+        if self.device.type == "cpu":
+            from .backends.schedules import compile_cpu
+
+            compiled = compile_cpu(module, None, list(weights.values()))
+            self._set_weights = lambda new: compiled.prepare(list(new.values()))
+            program = TVMInference(compiled, input_names=names)
+        elif self.device.type == "cuda":
+            program = TVMInference(_build_cuda(module, self.device), weights, self.device)
+            self._set_weights = program.set_params
+        else:
+            raise ConversionError(f"device: got {self.device}, expected cpu or cuda for TVM")
+        self.run = program.run
+
+
+def _build_cuda(module: Any, device: torch.device) -> Any:
+    tvm = tvm_module()
+    major, minor = torch.cuda.get_device_capability(device)
+    target = tvm.target.Target({"kind": "cuda", "arch": f"sm_{major}{minor}"})
+    try:
+        with target:
+            return tvm.relax.build(module, target)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Torch2TrtError(f"TVM could not compile for {target}: {error}") from error
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two modules are the same program."""
+    tvm = tvm_module()
+    if hasattr(tvm.ir, "structural_equal"):
+        return bool(tvm.ir.structural_equal(one, other))
+    import tvm_ffi
+
+    return bool(tvm_ffi.structural_equal(one, other))
