@@ -28,7 +28,7 @@ from . import (  # noqa: F401  (each module registers its rules)
     shapes,
 )
 from .evaluator import Definition, Scope
-from .layers import SimulationError, fits, fits
+from .layers import SimulationError, fits
 
 __all__ = ["SimulationError", "simulate"]
 

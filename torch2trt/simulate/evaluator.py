@@ -10,7 +10,7 @@ import torch
 
 from ..backends.trt_api import strongly_typed, torch_dtype
 from ..errors import Torch2TrtError
-from .layers import Layer, SimulationError, fits, fits
+from .layers import Layer, SimulationError, fits
 
 _NARROW = (torch.float16, torch.bfloat16)
 

@@ -156,13 +156,6 @@ def fits(declared: tuple[int, ...], value: torch.Tensor) -> bool:
     )
 
 
-def fits(declared: tuple[int, ...], value: torch.Tensor) -> bool:
-    """Whether a value has a declared shape, where -1 stands for any length."""
-    return len(declared) == value.ndim and all(
-        want in (-1, got) for want, got in zip(declared, value.shape, strict=True)
-    )
-
-
 def integers(values: torch.Tensor | Iterable[int]) -> tuple[int, ...]:
     """A shape tensor as a tuple of integers."""
     flat = values.flatten().tolist() if isinstance(values, torch.Tensor) else values

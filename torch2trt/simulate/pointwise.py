@@ -182,7 +182,7 @@ def _per_element(layer: Layer, coefficients: torch.Tensor, x: torch.Tensor) -> t
 def quantize(
     layer: Layer, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """clamp(round(x / scale) + zero), rounding ties to even; to int8 where no type can be chosen."""
+    """clamp(round(x / scale) + zero), rounding ties to even; to int8 where it has no choice."""
     dtype = torch_dtype(layer.api.to_type) if hasattr(layer.api, "to_type") else torch.int8
     scaled = x.float() / _per_element(layer, scale, x)
     if dtype.is_floating_point:
