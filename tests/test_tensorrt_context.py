@@ -117,7 +117,7 @@ def test_operands_of_different_dtypes_are_refused(context):
 
 
 def test_float64_tensors_are_refused(context):
-    with pytest.raises(ConversionError, match="float64"):
+    with pytest.raises(UnsupportedOpError, match="no data type for torch.float64"):
         context.input("x", (2,), torch.float64)
     with pytest.raises(ConversionError, match="no constants of torch.float64"):
         context.constant(normal(2).double())
@@ -179,6 +179,32 @@ def test_a_symbolic_dimension_has_no_value(context, use):
     batch = context.shape(context.input("x", (None,), torch.float32))[0]
     with pytest.raises(ConversionError, match="known only when the engine runs"):
         use(batch)
+
+
+def test_an_unused_dimension_adds_no_layer(context):
+    context.shape(context.input("x", (None, None), torch.float32))[0] * 2
+    assert context.network.num_layers == 0
+
+
+def test_equal_numbers_are_one_layer(context):
+    x = context.input("x", (2, 3), torch.float32)
+    context.binary(
+        "add", context.binary("mul", x, context.literal(torch.tensor(2.0))), context.literal(torch.tensor(2.0))
+    )
+    kinds = [context.network.get_layer(i).type for i in range(context.network.num_layers)]
+    assert kinds.count(context.trt.LayerType.CONSTANT) == 2  # one as given, one with the rank of x
+    assert context.trt.LayerType.SHUFFLE not in kinds
+
+
+def test_zeros_of_both_signs_are_two_literals(context):
+    assert context.literal(torch.tensor(0.0)) is not context.literal(torch.tensor(-0.0))
+
+
+def test_a_literal_exponent_is_known(context):
+    x = context.input("x", (2, 3), torch.float32)
+    context.binary("pow", x, context.literal(torch.tensor(2.0)))
+    last = context.network.get_layer(context.network.num_layers - 1)
+    assert last.get_input(0).name == last.get_input(1).name == "x"
 
 
 def test_a_static_network_needs_no_shape_layers(context):

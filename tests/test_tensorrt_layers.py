@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -328,6 +330,23 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
             atol=tolerance,
             rtol=tolerance,
         )
+BLIND = torch.tensor([[True, False, True], [False, False, False]])
+for label, mask in (("bool", BLIND), ("float", torch.where(BLIND, 0.5, -math.inf))):
+    case(
+        f"attention-blind-{label}",
+        lambda c, q, k, m: c.attention(q, k, k, m, False, -0.25),
+        lambda q, k, m: F.scaled_dot_product_attention(q, k, k, m, scale=-0.25),
+        normal(2, 3, 2, 8),
+        normal(2, 3, 3, 8),
+        mask,
+    )
+    case(
+        f"attention-blind-{label}-constant",
+        lambda c, q, k, m=mask: c.attention(q, k, k, m, False, 0.25),
+        lambda q, k, m=mask: F.scaled_dot_product_attention(q, k, k, m, scale=0.25),
+        normal(2, 3, 2, 8),
+        normal(2, 3, 3, 8),
+    )
 case(
     "layer_norm-plain",
     lambda c, x: c.layer_norm(x, [2], None, None, 1e-3),

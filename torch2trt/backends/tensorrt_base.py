@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import ConversionError
 from . import trt_api
 from .base import Dim, Operand, SymbolicContext, Tensor
 from .tensorrt_dims import DimsMixin, SymInt
@@ -76,6 +77,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._state = _state_of(network)
         self._weakly_typed = is_weakly_typed(network)
         self._bytes: set[str] = set()
+        self._numbers: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
+        self._values: dict[str, torch.Tensor] = {}
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 
@@ -152,6 +155,23 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def dtype(self, x: Tensor) -> torch.dtype:
         return torch.uint8 if self._bytes and x.name in self._bytes else trt_api.torch_dtype(x.dtype)
 
+    def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
+        """int32 stands for int64 where TensorRT has no int64."""
+        if emitted == torch.int32 and recorded == torch.int64:
+            return not self.has("DataType.INT64")
+        return emitted == recorded
+
+    def kind(self, dtype: torch.dtype) -> Any:
+        """The ``DataType`` of a torch dtype.
+
+        Raises:
+            UnsupportedOpError: this release has no such type.
+        """
+        try:
+            return trt_api.trt_dtype(dtype)
+        except ConversionError as error:
+            raise self.refuse(str(error)) from error
+
     def movable(self, x: Tensor) -> Tensor:
         """What layers that only move data take for `x`: TensorRT has uint8 at inputs and outputs of the network alone.
 
@@ -164,7 +184,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def back(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The result of layers that took a wider type, as `dtype`; the values fit into it."""
         if dtype != torch.uint8:
-            wanted = trt_api.trt_dtype(dtype)
+            wanted = self.kind(dtype)
             return x if x.dtype == wanted else self.out(self.network.add_cast(x, wanted))
         self._bytes.add(x.name)
         return x
@@ -176,7 +196,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def input(self, name: str, shape: Sequence[Dim | None], dtype: torch.dtype) -> Tensor:
         dims = tuple(-1 if dim is None else dim for dim in shape)
         self._state.taken.add(name)
-        return self.check(self.network.add_input(name, trt_api.trt_dtype(dtype), dims))
+        return self.check(self.network.add_input(name, self.kind(dtype), dims))
 
     # ---- constants ---------------------------------------------------------------------------------------------------
     def weights(self, tensor: torch.Tensor, role: str) -> Any:
@@ -227,10 +247,22 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._constant_layer(value, self.weights(value, role), shape)
 
     def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Tensor:
-        """A constant without a weight name; float64 becomes float32."""
+        """A constant without a weight name; float64 becomes float32. Equal numbers are one layer."""
         if value.dtype == torch.float64:
             value = value.float()
-        return self._constant_layer(value, self.plain_weights(value), shape)
+        if value.numel() != 1:
+            return self._constant_layer(value, self.plain_weights(value), shape)
+        shape = tuple(value.shape) if shape is None else tuple(shape)
+        key = (str(value.item()), value.dtype, shape)
+        if key not in self._numbers:
+            x = self._constant_layer(value, self.plain_weights(value), shape)
+            self._numbers[key] = x
+            self._values[x.name] = value
+        return self._numbers[key]
+
+    def value_of(self, x: Operand) -> torch.Tensor | None:
+        """The values of a constant, or of a literal of one element; None for what the engine computes."""
+        return self._values.get(x.name) if self.is_tensor(x) else x
 
     def _number(self, value: torch.Tensor) -> torch.Tensor:
         return value.float() if value.dtype == torch.float64 and value.dim() == 0 else value
@@ -239,7 +271,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         shape = tuple(value.shape) if shape is None else tuple(shape)
         x = self.out(self.network.add_constant(shape, weights))
         if value.dtype == torch.bfloat16:
-            return self.out(self.network.add_cast(x, trt_api.trt_dtype(torch.bfloat16)))
+            return self.out(self.network.add_cast(x, self.kind(torch.bfloat16)))
         return self.back(x, torch.uint8) if value.dtype == torch.uint8 else x
 
     def number(self, value: float, dtype: torch.dtype, rank: int) -> Tensor:
@@ -265,7 +297,10 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         missing = rank - self.rank(x)
         if not self.is_tensor(x):
             return self.constant(x, shape=(1,) * missing + tuple(x.shape))
-        return self.reshape(x, (1,) * missing + self.shape(x)) if missing else x
+        if not missing:
+            return x
+        shape = (1,) * missing + self.shape(x)
+        return self.literal(self._values[x.name], shape) if x.name in self._values else self.reshape(x, shape)
 
     def axes(self, dims: Sequence[int]) -> int:
         """TensorRT's bit mask of axes."""

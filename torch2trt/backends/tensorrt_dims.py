@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,16 +25,20 @@ class SymInt:
 
     ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what is trivial. The
     same dimension of the same tensor is always the same object; two objects are equal only when they are identical.
-
-    Attributes:
-        tensor: the value, a 1-d integer tensor of one element.
-        source: (tensor name, axis) when it is a dimension of a tensor, else None.
     """
 
-    def __init__(self, context: Any, tensor: Tensor, source: tuple[str, int] | None = None) -> None:
+    def __init__(self, context: Any, name: str, make: Callable[[], Tensor]) -> None:
         self.context = context
-        self.tensor = tensor
-        self.source = source
+        self._name = name
+        self._make = make
+        self._tensor: Tensor | None = None
+
+    @property
+    def tensor(self) -> Tensor:
+        """The value; its layers are added when it is first needed."""
+        if self._tensor is None:
+            self._tensor = self._make()
+        return self._tensor
 
     def _binary(self, name: str, a: Dim, b: Dim) -> Dim:
         return self.context.dim_op(name, a, b)
@@ -73,7 +77,7 @@ class SymInt:
         return self._binary("sub", 0, self)
 
     def __repr__(self) -> str:
-        return f"SymInt({self.tensor.name})"
+        return self._name
 
     def _unknown(self, *_: object) -> bool:
         raise ConversionError(
@@ -113,6 +117,9 @@ class DimsMixin:
         self._shapes: dict[str, Tensor] = {}
         self._results: dict[tuple[Any, ...], SymInt] = {}
 
+    def is_dim(self, value: Any) -> bool:
+        return isinstance(value, SymInt)
+
     def shape(self, x: Tensor) -> tuple[Dim, ...]:
         static = tuple(x.shape)
         if -1 not in static:
@@ -122,9 +129,11 @@ class DimsMixin:
     def _dim(self, x: Tensor, axis: int) -> SymInt:
         key = (x.name, axis)
         if key not in self._dims:
-            layer = self.network.add_slice(self.shape_tensor(x), (axis,), (1,), (1,))
-            self._dims[key] = SymInt(self, self.out(layer), key)
+            self._dims[key] = SymInt(self, f"size({x.name}, {axis})", lambda: self._size_of(x, axis))
         return self._dims[key]
+
+    def _size_of(self, x: Tensor, axis: int) -> Tensor:
+        return self.out(self.network.add_slice(self.shape_tensor(x), (axis,), (1,), (1,)))
 
     def shape_tensor(self, x: Tensor) -> Tensor:
         """The shape of `x` as a 1-d tensor of the index dtype."""
@@ -134,18 +143,19 @@ class DimsMixin:
 
     def dim_op(self, name: str, a: Dim, b: Dim) -> Dim:
         """An operation on two dimensions: add sub mul floordiv min max."""
-        for value in (a, b):
-            if not isinstance(value, (int, SymInt)):
-                return NotImplemented
+        if not isinstance(a, (int, SymInt)) or not isinstance(b, (int, SymInt)):
+            return NotImplemented
         simple = _simplified(name, a, b)
         if simple is not None:
             return simple
         key = (name, a, b)
         if key not in self._results:
-            operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
-            layer = self.network.add_elementwise(self.dim_tensor(a), self.dim_tensor(b), operation)
-            self._results[key] = SymInt(self, self.out(layer))
+            self._results[key] = SymInt(self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b))
         return self._results[key]
+
+    def _dim_layer(self, name: str, a: Dim, b: Dim) -> Tensor:
+        operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
+        return self.out(self.network.add_elementwise(self.dim_tensor(a), self.dim_tensor(b), operation))
 
     def dim_tensor(self, dim: Dim) -> Tensor:
         """A dimension as a 1-d tensor of one element."""
@@ -179,5 +189,5 @@ class DimsMixin:
         return self.cast(self.dims_tensor(dims), dtype)
 
     def as_dim(self, x: Tensor) -> Dim:
-        x = self.cast(x, self.index_dtype)
-        return SymInt(self, x if tuple(x.shape) == (1,) else self.reshape(x, (1,)))
+        name = f"value({x.name})"
+        return SymInt(self, name, lambda: self.reshape(self.cast(x, self.index_dtype), (1,)))

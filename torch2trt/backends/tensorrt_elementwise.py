@@ -153,8 +153,10 @@ class ElementwiseMixin(TensorRTBase):
         return self.out(self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind)))
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
-        if name == "pow" and isinstance(b, torch.Tensor) and b.dim() == 0 and self.dtype_of(a) in FLOATS:
-            return self._power(a, b.item())
+        if name == "pow" and self.rank(b) == 0 and self.dtype_of(a) in FLOATS:
+            exponent = self.value_of(b)
+            if exponent is not None:
+                return self._power(a, exponent.item())
         if name.startswith("shift_"):
             return self._shift(name, a, b)
         a, b = self.align(a, b)

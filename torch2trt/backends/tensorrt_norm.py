@@ -104,11 +104,11 @@ class NormMixin(NetworkMixin):
 
         The layer does not scale: `q` and `k` get ``sqrt(scale)`` each, which keeps half precision from overflowing.
         """
-        root = math.sqrt(scale)
-        q, k = self._with("PROD", q, root), self._with("PROD", k, root)
+        root = math.sqrt(abs(scale))
+        q, k = self._with("PROD", q, math.copysign(root, scale)), self._with("PROD", k, root)
         fused = self.dtype(q) in (torch.float16, torch.bfloat16) and self.has("add_attention")
         if fused and self.rank(q) == 4 and not (causal and mask is not None):
-            return self._attention_layer(q, k, v, mask, causal)
+            return self._without_blind_rows(self._attention_layer(q, k, v, mask, causal), mask)
         scores = self.out(
             self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
         )
@@ -116,7 +116,24 @@ class NormMixin(NetworkMixin):
             scores = self._masked(scores, self._causal_mask(q, k))
         if mask is not None:
             scores = self._masked(scores, mask)
-        return self.matmul(self.softmax(scores, self.rank(scores) - 1), v)
+        return self._without_blind_rows(self.matmul(self.softmax(scores, self.rank(scores) - 1), v), mask)
+
+    def _without_blind_rows(self, result: Tensor, mask: Operand | None) -> Tensor:
+        """0, as torch has it, instead of NaN in rows that may look at nothing."""
+        if mask is None:
+            return result
+        last = self.rank(mask) - 1
+        if not self.is_tensor(mask):
+            blind = ~mask if mask.dtype == torch.bool else mask == -math.inf
+            blind = blind.all(last, keepdim=True)
+            if not blind.any():
+                return result
+            blind = self.literal(blind)
+        elif self.dtype(mask) == torch.bool:
+            blind = self._not(self.reduce("any", mask, [last], keepdim=True))
+        else:
+            blind = self._with("EQUAL", self.reduce("max", mask, [last], keepdim=True), -math.inf)
+        return self.where(blind, self.number(0, self.dtype(result), 1), result)
 
     def _masked(self, scores: Tensor, mask: Operand) -> Tensor:
         if self.dtype_of(mask) == torch.bool:
