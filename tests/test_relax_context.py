@@ -44,6 +44,7 @@ def test_weights_are_parameters_in_order_and_given_once() -> None:
     first, second = rand(3), rand(2, 3)
     x = context.input("images", ["batch", 3], F32)
     y = context.binary("mul", context.binary("add", x, first), first)
+    assert context.constant(first.detach()).same_as(context.constant(first))
     y = context.matmul(y, context.permute(context.constant(second, "weight"), [1, 0]))
     module = context.finish([y])
     assert [v is t for v, t in zip(context.tvm_weight_dict.values(), [first, second])] == [True, True]
@@ -93,6 +94,7 @@ def test_raw_expressions_of_user_handlers() -> None:
         and not context.is_tensor(tvm.tirx.Var("n", "int64"))
         and not context.is_tensor(rand(2))
     )
+    assert context.is_dim(tvm.tirx.Var("n", "int64")) and not context.is_dim(x) and not context.is_dim(3)
     y = context.normalize(raw)
     assert context.shape(y) == (4, 3) and context.dtype(y) == F32
     parts = context.normalize(context.op("split")(x, 2, 0))

@@ -63,7 +63,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
         self.network = relax.BlockBuilder()
         self.tvm_weight_dict: dict[relax.Var, torch.Tensor] = {}
         self._inputs: list[relax.Var] = []
-        self._weights: dict[int, relax.Var] = {}
+        self._weights: dict[Any, relax.Var] = {}
         self._symbols: dict[str, tirx.Var] = {}
         self._identifiers: set[str] = set()
         # No function scope of the builder: those live on a stack that all builders and threads share.
@@ -125,11 +125,12 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
 
     # ---- values ----------------------------------------------------------------------------------------------------
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        var = self._weights.get(id(value))
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else id(value)
+        var = self._weights.get(key)
         if var is None:
             shape, dtype = list(value.shape), self.tvm_dtype(value.dtype)
             var = relax.Var(self._identifier(self.unique(role)), relax.TensorType(shape, dtype))
-            self._weights[id(value)] = var
+            self._weights[key] = var
             self.tvm_weight_dict[var] = value
         return var
 

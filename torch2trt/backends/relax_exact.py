@@ -1,9 +1,10 @@
 """Lowerings of Relax operators that replace TVM's own, where those differ from PyTorch.
 
 TVM lowers ``nn.relu``, ``maximum``, ``max`` and ``nn.max_pool`` so that NaN is lost, ``not_equal`` so that NaN equals
-NaN, ``tanh`` and ``atanh`` so that small numbers become zero, ``nn.layer_norm`` through E[x^2] - E[x]^2, and has no
-half precision for several functions. The operators stay what they are in the graph (layout conversion and pattern
-matching see them); importing this module only changes what they become, for the whole process.
+NaN, ``tanh`` and ``atanh`` so that small numbers become zero, ``nn.layer_norm`` through E[x^2] - E[x]^2, has no half
+precision for several functions and no vector code for ``sinh`` and ``cosh``. The operators stay what they are in the
+graph (layout conversion and pattern matching see them); importing this module only changes what they become, for the
+whole process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tvm import relax, te, tirx, topi
 from . import relax_te as T
 
 _LEVEL = 11  # above TVM's own registrations
-_LIBM = "acos acosh asin asinh atan cos cosh erf exp log rsqrt sigmoid sin sinh sqrt tan"
+_LIBM = "acos acosh asin asinh atan cos erf exp log rsqrt sigmoid sin sqrt tan"
 
 
 def scalar_or_expr(value: relax.Expr) -> Any:
@@ -152,7 +153,7 @@ def _layer_norm(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
 def _register() -> None:
     for name in _LIBM.split():
         _lower_elementwise(name, getattr(tirx, name))
-    for name in ("tanh", "atanh", "maximum", "minimum", "not_equal"):
+    for name in ("tanh", "sinh", "cosh", "atanh", "maximum", "minimum", "not_equal"):
         _lower_elementwise(name, getattr(T, name))
     _lower_elementwise("nn.relu", T.relu)
     _lower_elementwise("isnan", tirx.isnan)

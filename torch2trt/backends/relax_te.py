@@ -126,6 +126,21 @@ def expm1(x: Expr) -> Expr:
     return tirx.Select(tirx.abs(x) < const(0.5, x), small, tirx.exp(x) - const(1, x))
 
 
+def cosh(x: Expr) -> Expr:
+    """Through the exponential of half the size, which is in range wherever the result is."""
+    e = tirx.exp(tirx.abs(x) * const(0.5, x))
+    return const(0.5, x) * e * e + const(0.5, x) / e / e
+
+
+def sinh(x: Expr) -> Expr:
+    size = tirx.abs(x)
+    e = tirx.exp(size * const(0.5, x))
+    big = const(0.5, x) * e * e - const(0.5, x) / e / e
+    t = _small_tanh(x * const(0.5, x))
+    small = const(2, x) * t / (const(1, x) - t * t)
+    return tirx.Select(size < const(0.5, x), small, tirx.Select(x < const(0, x), const(0, x) - big, big))
+
+
 def atanh(x: Expr) -> Expr:
     size = tirx.abs(x)
     half = const(0.5, x) * tirx.log1p(const(2, x) * size / (const(1, x) - size))
