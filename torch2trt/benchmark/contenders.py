@@ -1,0 +1,169 @@
+"""The ways to run a network that the benchmark compares: each turns a module and an example into a function."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backends import trt_api, tvm_module
+from ..errors import BackendUnavailableError
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a contender gets: the module, one input batch on the device, and the precision.
+
+    Attributes:
+        dtype: "float32", "tf32" (CUDA only), "float16" or "bfloat16".
+    """
+
+    module: nn.Module
+    example: torch.Tensor
+    dtype: str = "float32"
+
+    @property
+    def cuda(self) -> bool:
+        return self.example.is_cuda
+
+    def converted(self) -> tuple[nn.Module, torch.Tensor]:
+        """Module and example in the wanted dtype."""
+        if self.dtype in ("float32", "tf32"):
+            return self.module, self.example
+        kind = getattr(torch, self.dtype)
+        example = self.example.to(kind) if self.example.is_floating_point() else self.example
+        return copy.deepcopy(self.module).to(kind), example
+
+
+def _eager(module: nn.Module, example: torch.Tensor) -> Call:
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(example)
+
+    return call
+
+
+def pytorch(setting: Setting) -> Call:
+    """PyTorch eager."""
+    return _eager(*setting.converted())
+
+
+def channels_last(setting: Setting) -> Call:
+    """PyTorch eager with channels_last memory format."""
+    module, example = setting.converted()
+    if example.dim() != 4:
+        raise BackendUnavailableError("channels_last needs images")
+    module = copy.deepcopy(module).to(memory_format=torch.channels_last)
+    return _eager(module, example.contiguous(memory_format=torch.channels_last))
+
+
+def compiled(setting: Setting) -> Call:
+    """torch.compile, mode="reduce-overhead" on CUDA."""
+    module, example = setting.converted()
+    mode = {"mode": "reduce-overhead"} if setting.cuda else {}
+    return _eager(torch.compile(copy.deepcopy(module), **mode), example)
+
+
+def tvm(setting: Setting) -> Call:
+    """TVM through torch2trt."""
+    from ..module import TVMModuleWrapper
+
+    tvm_module()
+    if setting.dtype not in ("float32", "tf32"):
+        raise BackendUnavailableError("the TVM row is float32")
+    return _eager(TVMModuleWrapper(setting.module).eval(), setting.example)
+
+
+def tvm_importer(setting: Setting) -> Call:
+    """TVM's own importer from torch.export, and its default pipeline."""
+    library = tvm_module()
+    from tvm import relax
+    from tvm.relax.frontend.torch import from_exported_program
+
+    with torch.no_grad():
+        exported = torch.export.export(setting.module, (setting.example,))
+    target = library.target.Target({"kind": "cuda", "arch": _arch()} if setting.cuda else {"kind": "llvm"})
+    with target:
+        executable = relax.build(from_exported_program(exported), target)
+    device = library.cuda() if setting.cuda else library.cpu()
+    machine = relax.VirtualMachine(executable, device)
+    example = library.runtime.from_dlpack(setting.example.contiguous())
+    return lambda: machine["main"](example)[0]
+
+
+def _arch() -> str:
+    return "sm_{}{}".format(*torch.cuda.get_device_capability())
+
+
+def onnx_bytes(module: nn.Module, example: torch.Tensor) -> bytes:
+    """The module as an ONNX file."""
+    buffer = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(module, (example,), buffer, dynamo=False, opset_version=17)
+    return buffer.getvalue()
+
+
+def onnxruntime(setting: Setting) -> Call:
+    """ONNX Runtime on the CPU, from torch.onnx.export."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise BackendUnavailableError("pip install onnxruntime onnx") from error
+    if setting.cuda:
+        raise BackendUnavailableError("the ONNX Runtime row is for the CPU")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    model = onnx_bytes(setting.module, setting.example)
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: setting.example.numpy()}
+    return lambda: torch.from_numpy(session.run(None, feed)[0])
+
+
+def tensorrt(setting: Setting) -> Call:
+    """A TensorRT engine through torch2trt, replayed from a CUDA graph."""
+    from ..module import TensorRTModuleWrapper
+
+    if not (setting.cuda and trt_api.can_run()):
+        raise BackendUnavailableError("no GPU that this TensorRT runs on")
+    batch = setting.example.shape[0]
+    wrapper = TensorRTModuleWrapper(setting.module, batch, 1 << 32, dtype=setting.dtype, cuda_graph=True)
+    return _eager(wrapper.eval(), setting.example)
+
+
+def tensorrt_onnx(setting: Setting) -> Call:
+    """A TensorRT engine from the module's ONNX file, through TensorRT's own parser; CUDA graph."""
+    from ..build import BuildOptions, build_engine
+    from ..engine import Engine
+    from ..inference import TorchInferenceContext
+
+    if not (setting.cuda and trt_api.can_run()) or setting.dtype not in ("float32", "tf32"):
+        raise BackendUnavailableError("no GPU that this TensorRT runs on, or another dtype than float32 and tf32")
+    trt = trt_api.trt()
+    builder = trt_api.create_builder()
+    network = trt_api.create_network(builder)
+    parser = trt.OnnxParser(network, trt_api.logger())
+    if not parser.parse(onnx_bytes(setting.module.cpu(), setting.example.cpu())):
+        raise BackendUnavailableError(f"ONNX parser: {parser.get_error(0)}")
+    setting.module.cuda()
+    plan = build_engine(builder, network, BuildOptions(workspace=1 << 32, tf32=setting.dtype == "tf32"))
+    context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()), cuda_graph=True)
+    return lambda: context.run([setting.example])[0]
+
+
+CONTENDERS: dict[str, Callable[[Setting], Call]] = {
+    "PyTorch": pytorch,
+    "PyTorch channels_last": channels_last,
+    "torch.compile": compiled,
+    "ONNX Runtime": onnxruntime,
+    "TVM importer": tvm_importer,
+    "TVM": tvm,
+    "TensorRT from ONNX": tensorrt_onnx,
+    "TensorRT": tensorrt,
+}
