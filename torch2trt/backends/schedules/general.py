@@ -7,7 +7,7 @@ one before: it writes the same values again, so no scalar remainder is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -472,10 +472,19 @@ def _pieces(stage: Stage) -> list[tuple[int, int, Any]]:
     ordered = sorted(cuts)
     if len(ordered) < 3 or len(ordered) > _MOST_PIECES:
         return [(0, extent, stage.value)]
-    return [
-        (low, high, _chosen(stage.value, axis, low, high))
-        for low, high in zip(ordered, ordered[1:], strict=False)
-    ]
+    return list(_split(stage.value, axis, ordered))
+
+
+def _split(value: Any, axis: Any, cuts: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
+    """The ranges between `cuts` with the value in each; halving keeps the work for long chains of choices low."""
+    low, high = cuts[0], cuts[-1]
+    value = _chosen(value, axis, low, high)
+    if len(cuts) == 2:
+        yield low, high, value
+        return
+    middle = len(cuts) // 2
+    yield from _split(value, axis, cuts[: middle + 1])
+    yield from _split(value, axis, cuts[middle:])
 
 
 def _cuts(node: Any, axis: Any) -> list[int]:

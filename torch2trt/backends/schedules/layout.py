@@ -90,6 +90,7 @@ class Rewriter:
         self.env: dict[Any, Value] = {}
         self.recipes: list[Recipe] = []
         self.arguments: list[Any] = []
+        self.joined: dict[tuple[int, ...], tuple[list[Value], Value]] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def run(self, mod: Any) -> Any:

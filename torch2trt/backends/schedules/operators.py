@@ -14,6 +14,8 @@ _UNARY = ["nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leaky
 _BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less"]
 _REDUCTIONS = ["mean", "sum", "max", "min"]
 
+_CONCAT = 5  # operands of a long concatenation that are first joined to one
+
 
 def _last_form(values: list[Value]) -> bool:
     """Whether an elementwise operator should run on the channels-last forms."""
@@ -119,7 +121,20 @@ def _concat(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
         return None
     axis = int(call.attrs.axis) % len(shape)
     moved = 0 if axis == 0 else len(shape) - 1 if axis == 1 else axis - 1
+    while len(parts) > 2 * _CONCAT:
+        whole = len(parts) // _CONCAT * _CONCAT
+        runs = [parts[i : i + _CONCAT] for i in range(0, whole, _CONCAT)]
+        parts = [*(_joined(rw, run, moved) for run in runs), *parts[whole:]]
     return Value(last=rw.emit(relax.op.concat([rw.last_of(p) for p in parts], moved)))
+
+
+def _joined(rw: Rewriter, parts: list[Value], axis: int) -> Value:
+    """A run of operands of a long concatenation as one, made once for all that share the run."""
+    key = (axis, *(id(p) for p in parts))
+    if key not in rw.joined:
+        made = rw.emit(relax.op.concat([rw.last_of(p) for p in parts], axis))
+        rw.joined[key] = (parts, Value(last=made))
+    return rw.joined[key][1]
 
 
 @handles("relax.nn.max_pool2d", "relax.nn.avg_pool2d", "relax.nn.adaptive_avg_pool2d")
