@@ -74,7 +74,7 @@ def result_type(ctx: Any, *values: Any) -> torch.dtype:
 
 
 def _result_type(values: Sequence[Any]) -> torch.dtype:
-    """torch.result_type of any number of values: by category, dimensioned tensors first, then 0-d ones, then numbers."""
+    """torch.result_type of any number of values: dimensioned tensors first, then 0-d ones, then numbers."""
     dimensioned = [v for v in values if isinstance(v, torch.Tensor) and v.dim()]
     scalars = [v for v in values if isinstance(v, torch.Tensor) and not v.dim()]
     numbers = [v for v in values if not isinstance(v, torch.Tensor)]
@@ -87,12 +87,12 @@ def _result_type(values: Sequence[Any]) -> torch.dtype:
             stand_in = _stand_in(merged, 1 if group is dimensioned else 0)
             result = merged if result is None else torch.result_type(_stand_in(result, 1), stand_in)
     for number in numbers:
-        result = torch.result_type(number, number) if result is None else torch.result_type(_stand_in(result, 1), number)
+        result = torch.result_type(number if result is None else _stand_in(result, 1), number)
     return result
 
 
 def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
-    """Any value as an operand of the given dtype: symbolic stays symbolic, constants stay torch, numbers become literals."""
+    """Any value as an operand of the given dtype: tensors stay what they are, numbers become literals."""
     if ctx.is_tensor(value):
         return value if dtype is None else ctx.cast(value, dtype)
     if isinstance(value, torch.Tensor):
@@ -100,6 +100,14 @@ def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
     if ctx.is_dim(value):
         return tensor(ctx, ctx.reshape(ctx.size_tensor([value]), []), dtype)
     return ctx.literal(torch.tensor(value, dtype=dtype))
+
+
+def full(ctx: Any, sizes: Sequence[Any], value: Any, dtype: torch.dtype) -> Any:
+    """`value` everywhere; a constant where the sizes are static and the value is a number."""
+    if all(isinstance(s, int) for s in sizes) and not ctx.is_tensor(value) and not ctx.is_dim(value):
+        return torch.as_tensor(value).to(dtype).expand(*sizes)
+    value = tensor(ctx, value, dtype)
+    return ctx.expand(value if ctx.is_tensor(value) else ctx.literal(value), list(sizes))
 
 
 def promote(ctx: Any, *values: Any, to: torch.dtype | None = None) -> list[Any]:

@@ -10,13 +10,13 @@ from ..registry import op
 from .common import axes, axis, broadcast_shapes, promote, rank, shape, sizes_of
 
 
-@op("aten::view", "aten::reshape", "aten::_unsafe_view", "aten::view_copy")
-def reshape(ctx, x, size):
+@op("aten::reshape", "aten::view", "aten::_unsafe_view", "aten::view_copy", "aten::_reshape_copy", "aten::_reshape_alias")
+def reshape(ctx, x, size, *_):
     """reshape(Tensor(a) self, SymInt[] shape) -> Tensor(a)"""
     return ctx.reshape(x, sizes_of(ctx, x, size))
 
 
-@op("aten::view_as", "aten::reshape_as")
+@op("aten::reshape_as", "aten::view_as")
 def reshape_as(ctx, x, other):
     """view_as(Tensor(a) self, Tensor other) -> Tensor(a)"""
     return ctx.reshape(x, shape(ctx, other))
@@ -156,9 +156,9 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
     size = sizes[at]
-    start = _clamped(ctx, 0 if start is None else start, size)
+    start = clamped(ctx, 0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
-    end = size if whole else _clamped(ctx, end, size)
+    end = size if whole else clamped(ctx, end, size)
     if isinstance(start, int) and start == 0 and end is size and step == 1:
         return x
     length = end - start
@@ -166,7 +166,7 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     return narrow_to(ctx, x, at, start, length if step == 1 else (length + step - 1) // step, step)
 
 
-def _clamped(ctx: Any, position: Any, size: Any) -> Any:
+def clamped(ctx: Any, position: Any, size: Any) -> Any:
     """A slice bound inside 0..size; with symbolic sizes it is taken to be inside, as the trace had it."""
     if isinstance(position, int) and position < 0:
         position = size + position
@@ -187,7 +187,7 @@ def narrow_to(ctx: Any, x: Any, at: int, start: Any, length: Any, step: int = 1)
 def narrow(ctx, x, dim, start, length):
     """narrow(Tensor(a) self, int dim, SymInt start, SymInt length) -> Tensor(a)"""
     at = axis(ctx, x, dim)
-    return narrow_to(ctx, x, at, _clamped(ctx, start, shape(ctx, x)[at]), length)
+    return narrow_to(ctx, x, at, clamped(ctx, start, shape(ctx, x)[at]), length)
 
 
 @op("aten::select.int", "aten::select_copy.int")
@@ -195,7 +195,7 @@ def select(ctx, x, dim, index):
     """select.int(Tensor(a) self, int dim, SymInt index) -> Tensor(a)"""
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
-    one = narrow_to(ctx, x, at, _clamped(ctx, index, sizes[at]), 1)
+    one = narrow_to(ctx, x, at, clamped(ctx, index, sizes[at]), 1)
     return ctx.reshape(one, sizes[:at] + sizes[at + 1 :])
 
 

@@ -113,3 +113,9 @@ def dropout(ctx, x, p, train):
     if train and p > 0:
         raise ctx.refuse("dropout in training mode is random; call module.eval() first")
     return x
+
+
+@op("aten::native_dropout")
+def native_dropout(ctx, x, p, train):
+    """native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor mask)"""
+    return dropout(ctx, x, p, train), common.full(ctx, common.shape(ctx, x), True, torch.bool)
