@@ -75,19 +75,20 @@ def round_decimals(ctx, x, decimals=0):
     return mul(ctx, round_(ctx, div(ctx, x, factor)), factor)
 
 
-def binary(*names: str, primitive: str, numbers=None):
-    """A table row: an ATen function of two promoted operands that is one primitive."""
+def binary(*names: str, primitive: str, numbers=None, of_bools: str | None = None):
+    """A table row: a function of two promoted operands that is one primitive; on two bools perhaps another one."""
 
     @op(*names, numbers=numbers)
     def emit(ctx, x, other):
-        return ctx.binary(primitive, *promote(ctx, x, other))
+        x, other = promote(ctx, x, other)
+        return ctx.binary(of_bools if of_bools and dtype(ctx, x) == torch.bool else primitive, x, other)
 
     return emit
 
 
-mul = binary("aten::mul", "aten::multiply", primitive="mul", numbers=operator.mul)
-maximum = binary("aten::maximum", "aten::max.other", primitive="maximum")
-minimum = binary("aten::minimum", "aten::min.other", primitive="minimum")
+mul = binary("aten::mul", "aten::multiply", primitive="mul", numbers=operator.mul, of_bools="logical_and")
+maximum = binary("aten::maximum", "aten::max.other", primitive="maximum", of_bools="logical_or")
+minimum = binary("aten::minimum", "aten::min.other", primitive="minimum", of_bools="logical_and")
 remainder = binary("aten::remainder", primitive="remainder", numbers=operator.mod)
 fmod = binary("aten::fmod", primitive="fmod")
 eq = binary("aten::eq", primitive="eq", numbers=operator.eq)
@@ -96,6 +97,27 @@ lt = binary("aten::lt", "aten::less", primitive="lt")
 le = binary("aten::le", "aten::less_equal", primitive="le")
 gt = binary("aten::gt", "aten::greater", primitive="gt")
 ge = binary("aten::ge", "aten::greater_equal", primitive="ge")
+
+
+def logical(name: str):
+    """A table row: a logical function of two tensors of any dtypes."""
+
+    @op(f"aten::{name}")
+    def emit(ctx, x, other):
+        return ctx.binary(name, tensor(ctx, x, torch.bool), tensor(ctx, other, torch.bool))
+
+    return emit
+
+
+logical_and = logical("logical_and")
+logical_or = logical("logical_or")
+logical_xor = logical("logical_xor")
+
+
+@op("aten::logical_not", "aten::__not__")
+def logical_not(ctx, x):
+    """logical_not(Tensor self) -> Tensor"""
+    return ctx.unary("logical_not", tensor(ctx, x, torch.bool))
 
 
 def _scaled(ctx, other, alpha):
@@ -141,13 +163,19 @@ def floor_divide(ctx, x, other):
     return div(ctx, x, other, "floor")
 
 
-@op("aten::pow", "aten::float_power")
+@op("aten::pow")
 def pow_(ctx, x, exponent):
     """pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor"""
     simple = {2: lambda: mul(ctx, x, x), 1: lambda: x, 0.5: lambda: sqrt(ctx, x), -1: lambda: reciprocal(ctx, x)}
     if isinstance(exponent, (int, float)) and exponent in simple and dtype(ctx, x).is_floating_point:
         return simple[exponent]()
     return ctx.binary("pow", *promote(ctx, x, exponent))
+
+
+@op("aten::float_power")
+def float_power(ctx, x, exponent):
+    """float_power.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor: in float64"""
+    return ctx.binary("pow", *promote(ctx, x, exponent, to=torch.float64))
 
 
 @op("aten::square")

@@ -6,30 +6,25 @@ import torch
 
 from ..registry import op
 from .common import dtype, promote, result_type, shape, tensor
-from .elementwise import abs_, add, eq, gt, le, lt, mul, ne, neg, reciprocal, sub, where
+from .elementwise import (
+    abs_,
+    add,
+    eq,
+    gt,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    lt,
+    mul,
+    ne,
+    neg,
+    reciprocal,
+    sub,
+    where,
+)
 from .reduction import all_, any_
 from .shape import reshape, unsqueeze
-
-
-def logical(name: str):
-    """A table row: a logical function of two tensors of any dtypes."""
-
-    @op(f"aten::{name}")
-    def emit(ctx, x, other):
-        return ctx.binary(name, tensor(ctx, x, torch.bool), tensor(ctx, other, torch.bool))
-
-    return emit
-
-
-logical_and = logical("logical_and")
-logical_or = logical("logical_or")
-logical_xor = logical("logical_xor")
-
-
-@op("aten::logical_not", "aten::__not__")
-def logical_not(ctx, x):
-    """logical_not(Tensor self) -> Tensor"""
-    return ctx.unary("logical_not", tensor(ctx, x, torch.bool))
 
 
 def bitwise(*names: str, primitive: str, of_bools: str | None = None):

@@ -8,9 +8,9 @@ import torch
 
 from ..registry import op
 from .common import axis, dtype, dtype_of, numel, rank, shape, tensor
-from .elementwise import add, clamp, eq, ge, gt, sub, where
+from .elementwise import add, clamp, eq, ge, gt, logical_and, logical_not, logical_or, sub, where
 from .indexing import gather
-from .logic import isnan, logical_and, logical_not, logical_or
+from .logic import isnan
 from .reduction import amax, any_, argmax, max_dim, sum_
 from .shape import narrow_to, reshape, select, squeeze, unsqueeze
 from .special import logaddexp

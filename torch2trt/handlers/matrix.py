@@ -1,0 +1,148 @@
+"""Diagonals, triangles and blocks of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..registry import op
+from .common import axis, dtype, full, rank, shape, tensor
+from .elementwise import le, mul, sub, where
+from .indexing import index_select
+from .reduction import sum_
+from .scatter import diagonal_positions, diagonal_scatter
+from .shape import cat, expand, pad_mode, permute, reshape, unsqueeze
+
+
+@op("aten::diagonal", "aten::diagonal_copy", "aten::linalg_diagonal")
+def diagonal(ctx, x, offset=0, dim1=0, dim2=1):
+    """diagonal(Tensor(a) self, int offset=0, int dim1=0, int dim2=1) -> Tensor(a)"""
+    order, positions = diagonal_positions(ctx, x, offset, dim1, dim2)
+    moved = permute(ctx, x, order)
+    sizes = list(shape(ctx, moved))
+    flat = reshape(ctx, moved, [*sizes[:-2], sizes[-2] * sizes[-1]])
+    return index_select(ctx, flat, -1, torch.tensor(positions, dtype=torch.int64))
+
+
+@op("aten::diag_embed")
+def diag_embed(ctx, x, offset=0, dim1=-2, dim2=-1):
+    """diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor"""
+    sizes, dims = list(shape(ctx, x)), rank(ctx, x) + 1
+    first, second = dim1 % dims, dim2 % dims
+    side = sizes[-1] + abs(offset)
+    target = sizes[:-1]
+    for at in sorted((first, second)):
+        target.insert(at, side)
+    return diagonal_scatter(ctx, full(ctx, target, 0, dtype(ctx, x)), x, offset, first, second)
+
+
+@op("aten::diag")
+def diag(ctx, x, diagonal_=0):
+    """diag(Tensor self, int diagonal=0) -> Tensor"""
+    return diag_embed(ctx, x, diagonal_) if rank(ctx, x) == 1 else diagonal(ctx, x, diagonal_)
+
+
+@op("aten::diagflat")
+def diagflat(ctx, x, offset=0):
+    """diagflat(Tensor self, int offset=0) -> Tensor"""
+    return diag_embed(ctx, reshape(ctx, x, [-1]), offset)
+
+
+@op("aten::trace")
+def trace(ctx, x):
+    """trace(Tensor self) -> Tensor"""
+    return sum_(ctx, diagonal(ctx, x), [0])
+
+
+def _triangle(ctx: Any, x: Any, offset: int, lower: bool) -> Any:
+    rows, columns = shape(ctx, x)[-2:]
+    row, column = (torch.arange(s) if isinstance(s, int) else ctx.arange(0, s) for s in (rows, columns))
+    gap = sub(ctx, column, unsqueeze(ctx, row, 1))
+    kept = le(ctx, gap, offset) if lower else le(ctx, offset, gap)
+    return where(ctx, kept, x, tensor(ctx, 0, dtype(ctx, x)))
+
+
+@op("aten::tril")
+def tril(ctx, x, diagonal=0):
+    """tril(Tensor self, int diagonal=0) -> Tensor"""
+    return _triangle(ctx, x, diagonal, True)
+
+
+@op("aten::triu")
+def triu(ctx, x, diagonal=0):
+    """triu(Tensor self, int diagonal=0) -> Tensor"""
+    return _triangle(ctx, x, diagonal, False)
+
+
+@op("aten::block_diag")
+def block_diag(ctx, tensors):
+    """block_diag(Tensor[] tensors) -> Tensor"""
+    blocks = [reshape(ctx, x, [1] * (2 - rank(ctx, x)) + list(shape(ctx, x))) for x in tensors]
+    width = sum(shape(ctx, b)[1] for b in blocks)
+    rows, start = [], 0
+    for block in blocks:
+        size = shape(ctx, block)[1]
+        symbolic = block if ctx.is_tensor(block) else ctx.literal(block.contiguous())
+        rows.append(pad_mode(ctx, symbolic, [start, width - start - size], "constant", 0))
+        start = start + size
+    return cat(ctx, rows, 0)
+
+
+@op("aten::kron")
+def kron(ctx, x, other):
+    """kron(Tensor self, Tensor other) -> Tensor"""
+    dims = max(rank(ctx, x), rank(ctx, other))
+    left, right = ([1] * (dims - rank(ctx, v)) + list(shape(ctx, v)) for v in (x, other))
+    spread = reshape(ctx, x, [size for s in left for size in (s, 1)])
+    repeated = reshape(ctx, other, [size for s in right for size in (1, s)])
+    return reshape(ctx, mul(ctx, spread, repeated), [a * b for a, b in zip(left, right)])
+
+
+@op("aten::cartesian_prod")
+def cartesian_prod(ctx, tensors):
+    """cartesian_prod(Tensor[] tensors) -> Tensor"""
+    if len(tensors) == 1:
+        return tensors[0]
+    sizes = [shape(ctx, x)[0] for x in tensors]
+    grids = [
+        expand(ctx, reshape(ctx, x, [-1] + [1] * (len(sizes) - i - 1)), sizes) for i, x in enumerate(tensors)
+    ]
+    return cat(ctx, [reshape(ctx, g, [-1, 1]) for g in grids], 1)
+
+
+@op("aten::combinations")
+def combinations(ctx, x, r=2, with_replacement=False):
+    """combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor"""
+    size = shape(ctx, x)[0]
+    if not isinstance(size, int):
+        raise ctx.refuse("combinations of a dynamic number of elements")
+    table = torch.combinations(torch.arange(size), r, with_replacement)
+    return ctx.take(x, table, 0)
+
+
+@op("aten::vander", "aten::linalg_vander")
+def vander(ctx, x, N=None, increasing=None):
+    """linalg_vander(Tensor x, *, SymInt? N=None) -> Tensor"""
+    from .elementwise import pow_
+
+    if increasing is not None:
+        raise ctx.refuse("vander by its deprecated name; use torch.linalg.vander")
+    count = shape(ctx, x)[-1] if N is None else N
+    return pow_(ctx, unsqueeze(ctx, x, -1), torch.arange(count))
+
+
+@op("aten::cross", "aten::linalg_cross")
+def cross(ctx, x, other, dim=None):
+    """linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor; cross: the first dimension of size 3"""
+    from .common import broadcast_shapes
+
+    sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, other))
+    x, other = expand(ctx, x, sizes), expand(ctx, other, sizes)
+    if dim is None:
+        linalg = ctx.node is not None and "linalg" in ctx.node.kind
+        dim = -1 if linalg else next(a for a, s in enumerate(sizes) if isinstance(s, int) and s == 3)
+    at = axis(ctx, x, dim)
+    ahead, behind = torch.tensor([1, 2, 0]), torch.tensor([2, 0, 1])
+    first = mul(ctx, index_select(ctx, x, at, ahead), index_select(ctx, other, at, behind))
+    return sub(ctx, first, mul(ctx, index_select(ctx, x, at, behind), index_select(ctx, other, at, ahead)))
