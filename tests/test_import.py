@@ -96,3 +96,10 @@ def test_handlers_import_no_backend_library():
     for file in (PACKAGE / "handlers").rglob("*.py"):
         names = {a.name for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Import) for a in n.names}
         assert not names & {"tensorrt", "tvm"}, file
+
+
+def test_public_names_stay_what_they_are():
+    """A subpackage of the same name must not take the place of a function."""
+    code = "import torch2trt, torch2trt.simulate, torch2trt.core as core\n" \
+           "print(callable(torch2trt.simulate), callable(torch2trt.torch2trt), core.tvm_network is torch2trt.tvm_network)"
+    assert run(code) == "True True True\n"

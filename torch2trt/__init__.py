@@ -28,6 +28,7 @@ from .errors import (
     Torch2TrtError,
     UnsupportedOpError,
 )
+from .simulate import simulate
 
 __version__ = "1.0.0"
 
@@ -39,7 +40,6 @@ _LAZY = {
     "InferenceContext": "inference",
     "TorchInferenceContext": "inference",
     "TVMInference": "inference",
-    "simulate": "simulate",
 }
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "has_trt_tensor",
     "has_tvm_tensor",
     "register_node_handler",
+    "simulate",
     "torch2trt",
     "torch2tvm",
     "torch_network",
