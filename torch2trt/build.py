@@ -163,7 +163,7 @@ def _precision_flags(network: Any) -> list[str]:
     """What a weakly typed library needs to keep to the types written in the network."""
     kinds = trt_api.trt().DataType
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    used = {layer.get_output_type(i) for layer in layers for i in range(layer.num_outputs)}
+    used = {layer.get_output(i).dtype for layer in layers for i in range(layer.num_outputs)}
     flags = [name for name, kind in (("FP16", kinds.HALF), ("INT8", kinds.INT8)) if kind in used]
     return [*flags, "OBEY_PRECISION_CONSTRAINTS"] if flags else []
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from .errors import EngineBuildError
+from .errors import ConversionError, EngineBuildError
 
 log = logging.getLogger("torch2trt.module")
 
@@ -26,15 +26,15 @@ def check_outputs(expected: Any, got: Any, tolerance: float, what: str) -> float
         The largest relative error of an output.
 
     Raises:
-        EngineBuildError: another number of outputs or another shape; or an output is not finite
-            where PyTorch's is.
+        ConversionError: another number of outputs, or another shape.
+        EngineBuildError: an output is not finite where PyTorch's is.
     """
     wanted, found = (
         [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
         for tree in (expected, got)
     )
     if [tuple(t.shape) for t in wanted] != [tuple(t.shape) for t in found]:
-        raise EngineBuildError(
+        raise ConversionError(
             f"{what} gives outputs of the shapes {[tuple(t.shape) for t in found]},"
             f" PyTorch {[tuple(t.shape) for t in wanted]}"
         )

@@ -86,7 +86,7 @@ def _attributes(layer: Any, interface: Any) -> Iterable[str]:
             if isinstance(member, property):
                 try:
                     value = getattr(layer, name)
-                except (RuntimeError, TypeError, ValueError):  # not set, or not readable
+                except (RuntimeError, TypeError, ValueError, IndexError):  # not set
                     continue
                 yield f"{name}={_text(value)}"
     finally:

@@ -152,8 +152,9 @@ class Bindings:
         context = self._engine.cuda_engine.create_execution_context()
         if context is None:
             raise Torch2TrtError("TensorRT could not create an execution context (device memory?)")
-        if not context.set_optimization_profile_async(profile, self._handle):
-            raise Torch2TrtError(f"TensorRT refused optimization profile {profile}")
+        if context.active_optimization_profile != profile:
+            if not context.set_optimization_profile_async(profile, self._handle):
+                raise Torch2TrtError(f"TensorRT refused optimization profile {profile}")
         self._synchronize()
         return Binding(self._engine, context)
 

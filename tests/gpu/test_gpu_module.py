@@ -1,0 +1,268 @@
+"""TensorRTModule and TVMModule on a GPU."""
+
+import importlib.util
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from tiny_engine import same
+from torch import nn
+
+from torch2trt import program
+from torch2trt.errors import EngineBuildError, InputMismatchError
+from torch2trt.module import TensorRTModule, TensorRTModuleWrapper, TVMModuleWrapper
+from torch2trt.saved import load
+
+
+def net():
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(128, 5),
+    )
+    with torch.no_grad():
+        layers[1].running_mean.uniform_(-1, 1)
+        layers[1].running_var.uniform_(0.5, 2)
+    return layers.eval().cuda()
+
+
+def wrap(model, batch=4, **options):
+    return TensorRTModuleWrapper(model, batch, optimization_level=0, **options)
+
+
+def images(batch=2):
+    return torch.randn(batch, 3, 8, 8, device="cuda")
+
+
+@pytest.fixture(autouse=True)
+def exact_pytorch():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def step(wrapped, model):
+    wrapped.train()
+    optimiser = torch.optim.SGD(model.parameters(), 0.05)
+    wrapped(images(4)).square().mean().backward()
+    optimiser.step()
+    wrapped.eval()
+
+
+def test_one_engine_for_all_batches_that_follows_training(monkeypatch):
+    builds = []
+    build = program.build_engine
+    monkeypatch.setattr(
+        program, "build_engine", lambda *a, **k: builds.append(a[2]) or build(*a, **k)
+    )
+    model = net()
+    wrapped = wrap(model)
+    for batch in (1, 4, 2, 3):
+        x = images(batch)
+        same(wrapped(x), model(x).detach())
+    for _ in range(10):
+        x = images(3)
+        step(wrapped, model)
+        got = wrapped(x)
+        with torch.no_grad():
+            same(got, model(x))
+    assert [options.refit for options in builds] == [False, True]
+
+
+def test_refit_is_exact_and_a_new_definition_is_built(monkeypatch):
+    model, x = net(), images()
+    wrapped = wrap(model, refit=True)
+    wrapped(x)
+    with torch.no_grad():
+        model[5].weight.zero_()
+        model[5].bias.copy_(torch.arange(5.0))
+    assert wrapped(x).equal(torch.arange(5.0, device="cuda").expand(2, 5))
+    model[2] = nn.Tanh()
+    with torch.no_grad():
+        model[5].weight.normal_()
+        same(wrapped(x), model(x))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("tf32", 5e-3), ("float16", 5e-3)])
+def test_precisions(dtype, tolerance):
+    model, x = net(), images()
+    got = wrap(model, 2, dtype=dtype)(x)
+    with torch.no_grad():
+        same(got, model(x), tolerance)
+
+
+def test_half_modules_and_inputs():
+    model = net().half()
+    x = images().half()
+    with torch.no_grad():
+        same(wrap(model, 2)(x), model(x), 1e-2)
+
+
+class Nested(TensorRTModule):
+    def __init__(self):
+        super().__init__(max_batchsize=4, optimization_level=0, input_names=["a", "b"])
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, a, b=None):
+        y = self.linear(a)
+        values, indices = y.topk(2, 1)
+        return {"values": values, "indices": indices, "more": (y if b is None else y + b, None)}
+
+
+def test_nested_and_integer_outputs():
+    model = Nested().cuda().eval()
+    a, b = torch.randn(3, 6, device="cuda"), torch.randn(3, 6, device="cuda")
+    got = model(a, b=b)
+    model.train()
+    with torch.no_grad():
+        expected = model(a, b=b)
+    same(got["values"], expected["values"])
+    assert got["indices"].dtype == torch.int64 and got["indices"].equal(expected["indices"])
+    same(got["more"][0], expected["more"][0])
+    assert got["more"][1] is None
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (lambda: images().cpu(), "expected"),
+        (lambda: images(5), "1 to 4"),
+        (lambda: images().half(), "float16|Half|Float|dtype"),
+    ],
+)
+def test_errors_leave_the_module_usable(inputs, message):
+    model, x = net(), images()
+    wrapped = wrap(model)
+    same(wrapped(x), model(x).detach())
+    with pytest.raises((InputMismatchError, RuntimeError), match=message):
+        wrapped(inputs())
+    same(wrapped(x), model(x).detach())
+    step(wrapped, model)
+
+
+def test_a_failed_build_leaves_the_module_usable():
+    model, x = net(), images()
+
+    def forbid(config):
+        raise EngineBuildError("not today")
+
+    wrapped = wrap(model, builder_config_fn=forbid)
+    with pytest.raises(EngineBuildError, match="not today"):
+        wrapped(x)
+    step(wrapped, model)
+
+
+def test_the_cache_saves_the_build(tmp_path, monkeypatch):
+    model, x = net(), images()
+    wrap(model, cache=tmp_path)(x)
+
+    def fail(*args, **kwargs):
+        raise EngineBuildError("was built again")
+
+    monkeypatch.setattr(program, "build_engine", fail)
+    same(wrap(model, cache=tmp_path)(x), model(x).detach())
+
+
+def test_save_and_load_without_the_class(tmp_path):
+    model = Nested().cuda().eval()
+    a, b = torch.randn(3, 6, device="cuda"), torch.randn(3, 6, device="cuda")
+    path = tmp_path / "nested.engine"
+    expected = model(a, b=b)
+    model.build(path, a, b=b)
+    for graph in (False, True):
+        loaded = load(path, cuda_graph=graph)
+        got = loaded(a, b=b)
+        same(got["values"], expected["values"])
+        assert got["indices"].equal(expected["indices"]) and got["more"][1] is None
+        with pytest.raises(InputMismatchError):
+            loaded(a)
+
+
+def test_cuda_graphs_follow_the_weights():
+    model, x = net(), images()
+    wrapped = wrap(model, cuda_graph=True, refit=True)
+    for _ in range(3):
+        same(wrapped(x), model(x).detach())
+        with torch.no_grad():
+            model[0].weight.mul_(1.1)
+    same(wrapped(x), model(x).detach())
+
+
+def test_eight_threads_on_one_module():
+    model = net()
+    wrapped = wrap(model)
+    inputs = [images(1 + n % 4) for n in range(8)]
+    with torch.no_grad():
+        expected = [model(x) for x in inputs]
+    wrapped(inputs[0])
+    torch.cuda.synchronize()
+
+    def work(index):
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            outputs = [wrapped(inputs[index]) for _ in range(200)]
+        stream.synchronize()
+        for y in outputs[::25]:
+            same(y, expected[index])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True], ids=["launch", "graph"])
+def test_the_host_cost_of_a_module(cuda_graph, record_property):
+    wrapped = wrap(nn.ReLU(), 1, cuda_graph=cuda_graph).eval()
+    x, stream = torch.randn(1, 16, device="cuda"), torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        wrapped(x)
+        (variant,) = wrapped._compiled.variants.values()
+        engine = variant.program.engine
+        bare, y, handle = engine.cuda_engine.create_execution_context(), x * 1, stream.cuda_stream
+        bare.set_tensor_address("input0", x.data_ptr())
+        bare.set_tensor_address("output0", y.data_ptr())
+        costs = {
+            "enqueue": lambda: bare.execute_async_v3(handle),
+            "run": lambda: variant.program.run(x),
+            "module": lambda: wrapped(x),
+        }
+        times = {name: [] for name in costs}
+        for _ in range(15):
+            for name, function in costs.items():
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                for _ in range(200):
+                    function()
+                times[name].append((time.perf_counter() - start) / 200 * 1e6)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    text = ", ".join(f"{name} {value:.1f} us" for name, value in medians.items())
+    record_property("host_cost", text)
+    print(f"\nhost cost ({'graph' if cuda_graph else 'launch'}): {text}")
+    assert medians["module"] - medians["enqueue"] <= (10 if cuda_graph else 15)
+
+
+needs_tvm = pytest.mark.skipif(
+    importlib.util.find_spec("tvm") is None, reason="TVM is not installed"
+)
+
+
+@needs_tvm
+def test_tvm_on_cuda_follows_the_weights_and_the_stream():
+    model = net()
+    wrapped = TVMModuleWrapper(model)
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            x = images()
+            got = wrapped(x)
+            with torch.no_grad():
+                expected = model(x)
+                model[5].weight.mul_(1.5)
+        stream.synchronize()
+        same(got, expected, 1e-4)
