@@ -1,0 +1,74 @@
+"""Fake quantisation; tensors of quantised dtypes are refused."""
+
+from __future__ import annotations
+
+import torch
+
+from ..registry import op
+from .common import dtype, rank, tensor
+from .elementwise import add, clamp, ge, le, logical_and, mul, reciprocal, round_, sub
+from .shape import reshape
+
+
+def _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
+    """Rounded to multiples of `scale` inside the quantised range, and where `x` was inside."""
+    kind = dtype(ctx, x)
+    wide = tensor(ctx, x, torch.float32) if kind in (torch.float16, torch.bfloat16) else x
+    steps = add(ctx, round_(ctx, mul(ctx, wide, _inverse(ctx, scale, dtype(ctx, wide)))), zero_point)
+    result = mul(ctx, sub(ctx, clamp(ctx, steps, quant_min, quant_max), zero_point), scale)
+    return tensor(ctx, result, kind), logical_and(ctx, ge(ctx, steps, quant_min), le(ctx, steps, quant_max))
+
+
+def _inverse(ctx, scale, kind):
+    if isinstance(scale, float):
+        return float(1 / torch.tensor(scale, dtype=kind))
+    return reciprocal(ctx, tensor(ctx, scale, kind))
+
+
+@op("aten::fake_quantize_per_tensor_affine")
+def fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
+    """fake_quantize_per_tensor_affine(Tensor self, float scale, int zero_point, int quant_min, int quant_max)"""
+    return fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)[0]
+
+
+@op("aten::fake_quantize_per_tensor_affine_cachemask")
+def fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max):
+    """fake_quantize_per_tensor_affine_cachemask(Tensor self, float scale, int zero_point, int quant_min, int quant_max)
+    -> (Tensor output, Tensor mask)"""
+    scale, zero_point = (v.reshape(()) if isinstance(v, torch.Tensor) else v for v in (scale, zero_point))
+    return _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max)
+
+
+@op("aten::_fake_quantize_per_tensor_affine_cachemask_tensor_qparams")
+def fake_quantize_by_tensors(ctx, x, scale, zero_point, fake_quant_enabled, quant_min, quant_max):
+    """_fake_quantize_per_tensor_affine_cachemask_tensor_qparams(Tensor self, Tensor scale, Tensor zero_point,
+    Tensor fake_quant_enabled, int quant_min, int quant_max) -> (Tensor output, Tensor mask)"""
+    if ctx.is_tensor(fake_quant_enabled):
+        raise ctx.refuse("fake quantisation that is switched on and off in the network")
+    result, mask = fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)
+    return (result if bool(fake_quant_enabled) else x), mask
+
+
+@op("aten::fake_quantize_per_channel_affine_cachemask")
+def fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_min, quant_max):
+    """fake_quantize_per_channel_affine_cachemask(Tensor self, Tensor scale, Tensor zero_point, int axis, int quant_min,
+    int quant_max) -> (Tensor output, Tensor mask)"""
+    view = [1] * rank(ctx, x)
+    view[axis] = -1
+    scale, zero_point = (reshape(ctx, tensor(ctx, v), view) for v in (scale, zero_point))
+    return _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max)
+
+
+@op("aten::fake_quantize_per_channel_affine")
+def fake_quantize_per_channel(ctx, x, scale, zero_point, axis, quant_min, quant_max):
+    """fake_quantize_per_channel_affine(Tensor self, Tensor scale, Tensor zero_point, int axis, int quant_min, ...)"""
+    return fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_min, quant_max)[0]
+
+
+@op(
+    "aten::quantize_per_tensor", "aten::quantize_per_channel", "aten::quantize_per_tensor_dynamic", "aten::dequantize",
+    "aten::q_scale", "aten::q_zero_point", "aten::int_repr",
+)  # fmt: skip
+def quantize(ctx, x, *_):
+    """quantize_per_tensor(Tensor self, float scale, int zero_point, ScalarType dtype) -> Tensor"""
+    raise ctx.refuse("a tensor of a quantised dtype; use fake quantisation, which keeps float tensors")
