@@ -136,12 +136,11 @@ def test_a_refused_layer_tells_the_reason_of_tensorrt(context):
 
 
 def test_weakly_typed_layers_get_their_precision(context):
-    kinds, types = context.trt.DataType, context.trt.LayerType
+    kinds = context.trt.DataType
     inputs = [SimpleNamespace(dtype=kind) for kind in (kinds.INT32, kinds.HALF)]
     outputs = [SimpleNamespace(dtype=kind) for kind in (kinds.FLOAT, kinds.BOOL)]
     chosen: dict[int, Any] = {}
     layer = SimpleNamespace(
-        type=types.ELEMENTWISE,
         num_inputs=2,
         num_outputs=2,
         get_input=inputs.__getitem__,

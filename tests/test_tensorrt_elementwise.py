@@ -44,8 +44,8 @@ UNARY = {
     "abs": SPECIAL, "neg": SPECIAL, "sign": FINITE, "exp": SPECIAL, "log": SPECIAL, "log2": SPECIAL, "sqrt": SPECIAL,
     "rsqrt": SPECIAL, "reciprocal": SPECIAL, "sin": FINITE, "cos": FINITE, "tan": FINITE, "asin": FINITE,
     "acos": FINITE, "atan": SPECIAL, "sinh": FINITE, "cosh": FINITE, "tanh": SPECIAL, "asinh": FINITE,
-    "acosh": FINITE + 1, "atanh": FINITE / 4, "ceil": SPECIAL, "floor": SPECIAL, "round": SPECIAL, "trunc": SPECIAL, "erf": SPECIAL,
-    "sigmoid": SPECIAL, "relu": FINITE, "isnan": SPECIAL, "isinf": SPECIAL,
+    "acosh": FINITE + 1, "atanh": FINITE / 4, "ceil": SPECIAL, "floor": SPECIAL, "round": SPECIAL, "trunc": SPECIAL,
+    "erf": SPECIAL, "sigmoid": SPECIAL, "relu": FINITE, "isnan": SPECIAL, "isinf": SPECIAL,
 }  # fmt: skip
 for name, source in UNARY.items():
     case(f"unary-{name}", lambda c, x, n=name: c.unary(n, x), getattr(torch, name), source)

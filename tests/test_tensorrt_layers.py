@@ -261,24 +261,26 @@ case(
 )
 
 # ---- normalisation, attention ----------------------------------------------------------------------------------------
-case(
-    "channel_affine",
-    lambda c, x: c.channel_affine(x, normal(3), normal(3, seed=1)),
-    lambda x: x * normal(3).view(3, 1, 1) + normal(3, seed=1).view(3, 1, 1),
-    normal(2, 3, 4, 5),
-)
-case(
-    "channel_affine-2d",
-    lambda c, x: c.channel_affine(x, normal(3), normal(3, seed=1)),
-    lambda x: x * normal(3) + normal(3, seed=1),
-    normal(2, 3),
-)
-case(
-    "channel_affine-3d",
-    lambda c, x: c.channel_affine(x, normal(3), normal(3, seed=1)),
-    lambda x: x * normal(3)[:, None] + normal(3, seed=1)[:, None],
-    normal(2, 3, 4),
-)
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)):
+    for shape in ((2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 3, 2)):
+        factor, term = normal(3).to(dtype), normal(3, seed=1).to(dtype)
+        view = (3,) + (1,) * (len(shape) - 2)
+        case(
+            f"channel_affine-{len(shape)}-{dtype}".replace("torch.", ""),
+            lambda c, x, a=(factor, term): c.channel_affine(x, *a),
+            lambda x, a=factor.view(view), b=term.view(view): x * a + b,
+            normal(*shape).to(dtype),
+            rtol=tolerance,
+            atol=tolerance,
+        )
+    case(
+        f"conv-no-bias-{dtype}".replace("torch.", ""),
+        lambda c, x, w=normal(4, 3, 3, 3).to(dtype): c.conv(x, w, None, (1, 1), [(1, 1)] * 2, (1, 1), 1),
+        lambda x, w=normal(4, 3, 3, 3).to(dtype): F.conv2d(x, w, None, 1, 1),
+        normal(2, 3, 5, 5).to(dtype),
+        rtol=tolerance,
+        atol=4 * tolerance,
+    )
 for dtype in (torch.float32, torch.float16, torch.bfloat16):
     label, tolerance = (
         str(dtype).removeprefix("torch."),

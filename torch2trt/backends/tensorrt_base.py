@@ -134,11 +134,13 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         floats = (kinds.FLOAT, kinds.HALF)
         inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
         wanted = next((t.dtype for t in inputs if t is not None and t.dtype in floats), None)
-        if wanted is None or layer.type == self.trt.LayerType.CAST:
-            return
+        if wanted is not None and not isinstance(layer, self.trt.ICastLayer):
+            self._set_precision(layer, wanted)
+
+    def _set_precision(self, layer: Any, wanted: Any) -> None:
         layer.precision = wanted
         for i in range(layer.num_outputs):
-            if layer.get_output(i).dtype in floats:
+            if layer.get_output(i).dtype in (self.trt.DataType.FLOAT, self.trt.DataType.HALF):
                 layer.set_output_type(i, wanted)
 
     def has(self, feature: str) -> bool:
@@ -222,10 +224,14 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         if tensor.dtype not in (*FLOATS, *INTS, torch.bool):
             raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64")
         if not tensor.numel():
-            return self.trt.Weights(trt_api.trt_dtype(tensor.dtype))
+            return self.no_weights(tensor.dtype)
         array = tensor.cpu().contiguous().numpy()
         self._state.arrays.append(array)
         return self.trt.Weights(array)
+
+    def no_weights(self, dtype: torch.dtype) -> Any:
+        """Empty ``trt.Weights``: an argument that is left out, typed like the others."""
+        return self.trt.Weights(self.kind(dtype))
 
     def _as_int32(self, tensor: torch.Tensor) -> torch.Tensor:
         outside = tensor[(tensor < _INT32.min) | (tensor > _INT32.max)]
@@ -269,7 +275,10 @@ class TensorRTBase(DimsMixin, SymbolicContext):
 
     def _constant_layer(self, value: torch.Tensor, weights: Any, shape: Sequence[int] | None) -> Tensor:
         shape = tuple(value.shape) if shape is None else tuple(shape)
-        x = self.out(self.network.add_constant(shape, weights))
+        layer = self.check(self.network.add_constant(shape, weights))
+        if self._weakly_typed and value.dtype == torch.float16:
+            self._set_precision(layer, self.trt.DataType.HALF)
+        x = self.out(layer)
         if value.dtype == torch.bfloat16:
             return self.out(self.network.add_cast(x, self.kind(torch.bfloat16)))
         return self.back(x, torch.uint8) if value.dtype == torch.uint8 else x

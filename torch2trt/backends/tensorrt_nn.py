@@ -104,8 +104,9 @@ class NetworkMixin(IndexMixin):
             raise self.refuse(f"convolution of {self.dtype(x)} with a {self.dtype_of(weight)} weight is not available")
         as_input = self.is_tensor(weight) or weight.dtype == torch.bfloat16
         with_bias = bias is not None and not as_input and not self.is_tensor(bias)
-        kernel = self.trt.Weights() if as_input else self.weights(weight, "weight")
-        values = self.weights(bias, "bias") if with_bias else self.trt.Weights()
+        empty = self.no_weights(self.dtype(x))
+        kernel = empty if as_input else self.weights(weight, "weight")
+        values = self.weights(bias, "bias") if with_bias else empty
         layer = self.check(add(x, maps, tuple(weight.shape[2:]), kernel, values))
         if as_input:
             layer.set_input(1, self.operand(weight, "weight"))

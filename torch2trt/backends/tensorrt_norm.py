@@ -29,7 +29,7 @@ class NormMixin(NetworkMixin):
                 "PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view)))
             )
             return self.elementwise("SUM", product, self.constant(shift, "shift", self._channels(shift, view)))
-        mode, power = self.trt.ScaleMode.CHANNEL, self.trt.Weights()
+        mode, power = self.trt.ScaleMode.CHANNEL, self.no_weights(self.dtype(x))
         weights = self.weights(shift, "shift"), self.weights(scale, "scale")
         return self.out(self.network.add_scale_nd(x, mode, *weights, power, 1))
 
