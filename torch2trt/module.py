@@ -16,8 +16,10 @@ from .check import check_outputs
 from .core import GraphModule
 from .engine import cuda_index
 from .errors import BackendUnavailableError, InputMismatchError
+from .inference import InferenceContext
+from .inference.profiler import LayerTimes
 from .program import Definition, Input, TensorRTProgram, define, lowered
-from .saved import describe_call
+from .saved import describe_call, save
 from .settings import TOLERANCE, Settings, parse_settings
 from .switch import CompiledModule, Variant
 from .tvm_program import TVMProgram
@@ -150,7 +152,7 @@ class TensorRTModule(CompiledModule):
         return Variant(None, graph, casts).pack(outputs)
 
     def build(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Build the engine ahead of time and write it to a file, see ``torch2trt.load``.
+        """Build the engine ahead of time and write it to a file, see ``torch2trt.saved.load``.
 
         With TensorRT-RTX this needs no GPU.
 
@@ -164,6 +166,19 @@ class TensorRTModule(CompiledModule):
         description, plan = program.plan(definition, bool(self.settings.refit))
         extra = {**description["extra"], **describe_call(graph, inputs)}
         container.write(path, {**description, "extra": extra}, plan)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the engine that was used last, with its weights, see ``torch2trt.saved.load``."""
+        save(self, path)
+
+    def profile(self, *args: Any, **kwargs: Any) -> LayerTimes:
+        """The time of each layer of the engine for these inputs; print it for a table."""
+        self(*args, **kwargs)
+        context = InferenceContext(self.latest_variant().program.engine)
+        arrays = [tensor.cpu().numpy() for tensor in _tensors(args, kwargs)]
+        context.inference(*arrays)  # the first launch of a shape prepares it
+        context.inference(*arrays)
+        return context.profile()
 
 
 class _Wrapper(CompiledModule):

@@ -64,6 +64,7 @@ class Definition:
     Attributes:
         digest: equal for definitions that differ in weights only.
         hashes: a digest of each weight by name.
+        sources: the source line of each layer name.
     """
 
     builder: Any
@@ -71,6 +72,7 @@ class Definition:
     context: Any
     digest: str
     hashes: dict[str, str]
+    sources: dict[str, str]
 
 
 def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> Definition:
@@ -104,7 +106,8 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
         ctx.finish(outputs, names)
     hashes = {n: hashlib.sha256(tensor_bytes(w)).hexdigest() for n, w in ctx.weight_dict.items()}
     digest = definition_digest(network, literals.digest())
-    return Definition(builder, network, ctx, digest, hashes)
+    sources = {node.scope: node.source for node in graph.graph.nodes if node.source}
+    return Definition(builder, network, ctx, digest, hashes, sources)
 
 
 def lowered(graph: GraphModule, settings: Settings) -> GraphModule:
@@ -199,7 +202,11 @@ class TensorRTProgram:
             settings.progress,
         )
         specs = network_specs(definition.network, options)
-        extra = {"hashes": definition.hashes, "digest": definition.digest}
+        extra = {
+            "hashes": definition.hashes,
+            "digest": definition.digest,
+            "sources": definition.sources,
+        }
         return describe(specs, self.device if trt_api.can_run() else None, extra), plan
 
     def _build(self, definition: Definition, refit: bool) -> None:

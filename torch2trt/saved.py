@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from .errors import InputMismatchError, Torch2TrtError
 from .inference import TorchInferenceContext
 from .program import Input
 from .trace import TENSOR
+
+if TYPE_CHECKING:
+    from .module import TensorRTModule
 
 
 def describe_call(graph: GraphModule, inputs: Sequence[Input]) -> dict[str, Any]:
@@ -39,8 +42,7 @@ def describe_call(graph: GraphModule, inputs: Sequence[Input]) -> dict[str, Any]
             "output_tree": trees[1],
             "output_leaves": [_leaf(leaf) for leaf in trace.output_leaves],
             "output_dtypes": [str(v.dtype).removeprefix("torch.") for v in graph.graph.outputs],
-        },
-        "sources": {n.scope: n.source for n in graph.graph.nodes if n.source},
+        }
     }
 
 
@@ -102,6 +104,22 @@ class LoadedModule(nn.Module):
         rest = iter([y if y.dtype == d else y.to(d) for y, d in zip(outputs, self._dtypes)])
         found = [next(rest) if "tensor" in o else o["value"] for o in self._output_leaves]
         return pytree.tree_unflatten(found, self._output_tree)
+
+
+def save(module: TensorRTModule, path: str | os.PathLike[str]) -> None:
+    """Write the engine that a module used last, with the weights it has, to a file.
+
+    Args:
+        module: a ``TensorRTModule`` that has run in eval mode; ``module.build(path, ...)`` needs no
+            run before.
+        path: the engine file, for ``load``.
+
+    Raises:
+        Torch2TrtError: the module has no engine, or is called with types of the user's own.
+    """
+    variant = module.latest_variant()
+    call = describe_call(variant.graph, variant.program.inputs)
+    variant.program.engine.save(path, call)
 
 
 def load(

@@ -62,6 +62,7 @@ class _State:
     variants: dict[Any, Variant] = field(default_factory=dict)
     plans: dict[Any, Variant] = field(default_factory=dict)
     fixed_batch: set[Any] = field(default_factory=set)
+    latest: Variant | None = None
 
 
 class CompiledModule(nn.Module):
@@ -109,7 +110,21 @@ class CompiledModule(nn.Module):
         with self._compiled.lock:
             self._mark("values")
             self._compiled.variants.clear()
+            self._compiled.latest = None
             self._compiled.fixed_batch.clear()
+
+    def latest_variant(self) -> Variant:
+        """The program of the latest new kind of input, with the present weights.
+
+        Raises:
+            Torch2TrtError: the module has not run in eval mode.
+        """
+        state = self._compiled
+        if state.latest is None:
+            raise Torch2TrtError("nothing is compiled yet: call the module in eval mode first")
+        if state.latest.current != "current" or not state.watch.unchanged():
+            raise Torch2TrtError("the weights have changed: call the module in eval mode first")
+        return state.latest
 
     def _mark(self, what: str) -> None:
         state = self._compiled
@@ -129,6 +144,7 @@ class CompiledModule(nn.Module):
                 raise InputMismatchError("inputs: got no tensor, expected at least one")
             variant = self._variant(state, args, kwargs, leaves, tree, tensors)
             result = variant.call(tensors)
+            state.latest = variant
             if not kwargs and all(isinstance(x, torch.Tensor) for x in args):
                 state.plans[_plan_key(args)] = variant
             return result

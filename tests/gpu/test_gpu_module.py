@@ -185,6 +185,25 @@ def test_save_and_load_without_the_class(tmp_path):
             loaded(a)
 
 
+def test_a_saved_module_has_the_present_weights(tmp_path):
+    model, x = net(), images(3)
+    wrapped = wrap(model, refit=True)
+    wrapped(x)
+    with torch.no_grad():
+        model[0].weight.mul_(-1)
+    expected = wrapped(x)
+    wrapped.save(tmp_path / "net.engine")
+    del wrapped
+    loaded = load(tmp_path / "net.engine")
+    assert loaded(x).equal(expected)
+    same(loaded(x[:1]), model(x[:1]).detach())
+
+
+def test_profile_names_modules_and_source_lines():
+    times = wrap(net()).profile(images())
+    assert times.total > 0 and "net.0._convolution" in str(times)
+
+
 def test_cuda_graphs_follow_the_weights():
     model, x = net(), images()
     wrapped = wrap(model, cuda_graph=True, refit=True)

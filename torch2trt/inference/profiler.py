@@ -34,7 +34,8 @@ class LayerTimes:
         total = self.total or 1.0
         lines = [f"{'ms':>9}  {'%':>5}  layer"]
         for name, time in sorted(self.rows, key=lambda row: -row[1]):
-            source = next((where for part, where in self.sources.items() if part in name), "")
+            parts = [part for part in self.sources if part in name]
+            source = self.sources[max(parts, key=len)] if parts else ""
             lines.append(f"{time:9.4f}  {100 * time / total:5.1f}  {name}  {source}".rstrip())
         return "\n".join([*lines, f"{self.total:9.4f}  100.0  total"])
 
