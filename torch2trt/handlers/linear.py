@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..registry import op
-from .common import dtype, promote, rank, shape, tensor
+from .common import broadcast_shapes, dtype, promote, rank, shape, tensor
 from .elementwise import add, mul
 from .shape import reshape, t, unsqueeze
 
@@ -42,14 +44,19 @@ def linear(ctx, x, weight, bias=None):
     return result if bias is None else add(ctx, result, bias)
 
 
+def scaled_sum(ctx: Any, x: Any, product: Any, beta: float, alpha: float) -> Any:
+    """``beta * x + alpha * product``; a beta of 0 leaves NaN of `x` out."""
+    kind = dtype(ctx, product)
+    product = product if alpha == 1 else tensor(ctx, mul(ctx, product, alpha), kind)
+    if beta == 0:
+        return ctx.expand(product, broadcast_shapes(ctx, shape(ctx, x), shape(ctx, product)))
+    return add(ctx, product, x if beta == 1 else tensor(ctx, mul(ctx, x, beta), kind))
+
+
 @op("aten::addmm", "aten::baddbmm", "aten::addmv")
 def addmm(ctx, x, mat1, mat2, beta=1, alpha=1):
     """addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
-    product = matmul(ctx, mat1, mat2)
-    product = product if alpha == 1 else tensor(ctx, mul(ctx, product, alpha), dtype(ctx, product))
-    if beta == 0:
-        return product
-    return add(ctx, product, x if beta == 1 else mul(ctx, x, beta))
+    return scaled_sum(ctx, x, matmul(ctx, mat1, mat2), beta, alpha)
 
 
 @op("aten::ger", "aten::outer")

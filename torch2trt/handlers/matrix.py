@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, dtype, full, rank, shape, tensor
-from .elementwise import le, mul, sub, where
+from .common import axis, broadcast_shapes, dtype, full, rank, shape, tensor
+from .elementwise import ge, le, mul, pow_, sub, where
 from .indexing import index_select
 from .reduction import sum_
 from .scatter import diagonal_positions, diagonal_scatter
@@ -59,7 +59,7 @@ def _triangle(ctx: Any, x: Any, offset: int, lower: bool) -> Any:
     rows, columns = shape(ctx, x)[-2:]
     row, column = (torch.arange(s) if isinstance(s, int) else ctx.arange(0, s) for s in (rows, columns))
     gap = sub(ctx, column, unsqueeze(ctx, row, 1))
-    kept = le(ctx, gap, offset) if lower else le(ctx, offset, gap)
+    kept = (le if lower else ge)(ctx, gap, offset)
     return where(ctx, kept, x, tensor(ctx, 0, dtype(ctx, x)))
 
 
@@ -124,8 +124,6 @@ def combinations(ctx, x, r=2, with_replacement=False):
 @op("aten::vander", "aten::linalg_vander")
 def vander(ctx, x, N=None, increasing=None):
     """linalg_vander(Tensor x, *, SymInt? N=None) -> Tensor"""
-    from .elementwise import pow_
-
     if increasing is not None:
         raise ctx.refuse("vander by its deprecated name; use torch.linalg.vander")
     count = shape(ctx, x)[-1] if N is None else N
@@ -135,8 +133,6 @@ def vander(ctx, x, N=None, increasing=None):
 @op("aten::cross", "aten::linalg_cross")
 def cross(ctx, x, other, dim=None):
     """linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor; cross: the first dimension of size 3"""
-    from .common import broadcast_shapes
-
     sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, other))
     x, other = expand(ctx, x, sizes), expand(ctx, other, sizes)
     if dim is None:

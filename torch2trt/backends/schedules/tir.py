@@ -123,8 +123,8 @@ def rewrite(expr: Any, change: Callable[[Any], Any]) -> Any:
     if kind is tirx.Select:
         parts = (expr.condition, expr.true_value, expr.false_value)
         return tirx.Select(*(rewrite(p, change) for p in parts))
-    if kind is tirx.Not:
-        return tirx.Not(rewrite(expr.a, change))
+    if kind in (tirx.Not, tirx.BitwiseNot):
+        return kind(rewrite(expr.a, change))
     if kind is tirx.Let:
         return tirx.Let(expr.var, rewrite(expr.value, change), rewrite(expr.body, change))
     return expr
