@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -31,13 +32,22 @@ UNKNOWN = _Unknown()
 _RUN_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, ConversionError)
 _DEPENDS_ON_STRIDES = {"aten::reshape", "aten::contiguous", "aten::flatten", "aten::ravel", "aten::reshape_as"}
 _MAY_COPY = _DEPENDS_ON_STRIDES | {"aten::to", "aten::cpu", "aten::cuda", "aten::real", "aten::conj", "aten::positive"}
-_KEEPS_ALL = {"aten::detach", "aten::alias", "aten::lift", "aten::resolve_conj", "aten::resolve_neg", "aten::data"}
+# Written in terms of others, but they always compute: no need to try them.
+_COMPUTES = {
+    "aten::linear", "aten::matmul", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::layer_norm",
+    "aten::group_norm", "aten::batch_norm", "aten::instance_norm", "aten::softmax", "aten::log_softmax",
+    "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d",
+    "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d", "aten::lstm", "aten::gru",
+}  # fmt: skip
+_KEEPS_ALL = {"aten::detach", "aten::alias", "aten::lift"}
+_KEEPS_REAL = {"aten::resolve_conj", "aten::resolve_neg"}
 
 
 class Examples:
     """Values like those of the trace, without data: meta tensors, and the numbers that follow from sizes."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None = None):
+        self._attribute = attribute
         self._makers = {v.name: node for node in graph.nodes for v in node.outputs}
         self._known: dict[str, Any] = {}
 
@@ -66,6 +76,8 @@ class Examples:
         if node is not None and node.kind in ("prim::ListConstruct", "prim::TupleConstruct"):
             elements = [self.of(v) for v in node.inputs]
             return UNKNOWN if _has_unknown(elements) else elements
+        if node is not None and node.kind == "prim::GetAttr" and self._attribute is not None:
+            return _like(self._attribute(node.attributes["name"]))
         if node is None or value.shape:
             return _meta(value)
         return self._number(node, value)
@@ -95,6 +107,12 @@ def _is_meta(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.device.type == "meta"
 
 
+def _like(tensor: Any) -> Any:
+    if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+        return UNKNOWN
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
 def _meta(value: Value) -> Any:
     if value.shape is None or value.dtype is None:
         return UNKNOWN
@@ -116,7 +134,7 @@ def sharing(node: Node, examples: Examples) -> tuple[Sharing, int]:
     """What the output of `node`, which writes to nothing, shares with which input (the position)."""
     if node.views:
         return _declared(node, node.views[0], examples), node.views[0]
-    if not _is_composite(node.name):
+    if node.kind in _COMPUTES or not _is_composite(node.name):
         return Sharing.FRESH, 0
     candidates = [i for i, v in enumerate(node.inputs) if any(_could_share(v, o) for o in node.outputs)]
     if not candidates:
@@ -136,6 +154,8 @@ def _declared(node: Node, position: int, examples: Examples) -> Sharing:
     source = node.inputs[position]
     if node.kind in _KEEPS_ALL:
         return Sharing.SAME
+    if node.kind in _KEEPS_REAL:
+        return Sharing.UNSURE if source.dtype is None or source.dtype.is_complex else Sharing.SAME
     if node.kind == "aten::slice" and _is_whole(node, examples):
         return Sharing.SAME
     if node.kind not in _MAY_COPY:
@@ -168,6 +188,12 @@ def _as_large(value: Value, output: Value) -> bool:
     return math.prod(output.shape) <= math.prod(value.shape)
 
 
+_LAYOUT = (
+    torch.Tensor.size, torch.Tensor.stride, torch.Tensor.storage_offset, torch.Tensor.is_conj, torch.Tensor.is_neg,
+    lambda tensor: tensor.dtype,
+)  # fmt: skip
+
+
 def _compare(source: Any, result: Any) -> Sharing:
     sources = source if isinstance(source, (list, tuple)) else [source]
     results = result if isinstance(result, (list, tuple)) else [result]
@@ -178,8 +204,8 @@ def _compare(source: Any, result: Any) -> Sharing:
     (first,) = shared if len(shared) == 1 else (None,)
     if first is None or len(sources) > 1:
         return Sharing.VIEW
-    same = first.shape == sources[0].shape and first.stride() == sources[0].stride()
-    return Sharing.SAME if same and first.dtype == sources[0].dtype else Sharing.VIEW
+    same = all(fact(first) == fact(sources[0]) for fact in _LAYOUT)
+    return Sharing.SAME if same else Sharing.VIEW
 
 
 def _is_row_major(value: Value) -> bool:

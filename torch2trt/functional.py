@@ -9,7 +9,7 @@ date then, and are made anew from the place above when they are read. What is ma
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,11 +63,12 @@ class _OutOfDate(Exception):
     """A place cannot be made anew; the argument says which write is to blame."""
 
 
-def functionalize(graph: Graph) -> Graph:
+def functionalize(graph: Graph, attribute: Callable[[str], Any] | None = None) -> Graph:
     """Rewrite all writes to tensors as pure operations with the same results.
 
     Args:
         graph: as traced; it may write in place, also through views and ``out=``.
+        attribute: gives the parameter or buffer at a path; with their sizes known, fewer programs are refused.
 
     Returns:
         A graph whose nodes write to nothing. `graph` itself where it writes to nothing.
@@ -82,13 +83,13 @@ def functionalize(graph: Graph) -> Graph:
     constants = constants_of(graph)
     if not any(node.mutates or hidden_writes(node, constants) for node in graph.nodes):
         return graph
-    return _Pass(graph).run()
+    return _Pass(graph, attribute).run()
 
 
 class _Pass(GraphBuilder):
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None):
         super().__init__(graph)
-        self._examples = Examples(graph)
+        self._examples = Examples(graph, attribute)
         self._places: dict[str, _Place] = {}
         self._made_lists: dict[str, tuple[list[str], Value]] = {}
         self._renamed: dict[str, Value] = {}

@@ -14,7 +14,7 @@ from .graph import Node
 # They change how a tensor is seen, not its values.
 VIEWS_IN_PLACE = {
     "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_", "aten::swapdims_",
-    "aten::detach_",
+    "aten::detach_", "aten::as_strided_",
 }  # fmt: skip
 _SIZES_ONLY = {
     "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point", "aten::is_complex",
@@ -22,6 +22,7 @@ _SIZES_ONLY = {
     "aten::randint_like", "aten::new_empty", "aten::new_zeros", "aten::new_ones", "aten::new_full",
     "aten::empty_strided", "aten::new_empty_strided",
 }  # fmt: skip
+_CHANGES_MEMORY = {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data"}
 _UPDATES_STATISTICS = {"aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index"}
 
 
@@ -58,6 +59,8 @@ def functional_form(node: Node) -> Functional | None:
 
 @lru_cache(maxsize=1024)
 def _functional_form(kind: str, overload: str, mutates: tuple[int, ...], count: int) -> Functional | None:
+    if kind in _CHANGES_MEMORY:
+        return None
     schemas = torch._C._jit_get_schemas_for_operator(kind)
     own = next((s for s in schemas if s.overload_name == overload and len(s.arguments) == count), None)
     if own is None or (kind.endswith("_") and mutates != (0,)):
@@ -66,15 +69,20 @@ def _functional_form(kind: str, overload: str, mutates: tuple[int, ...], count: 
     if kind == "aten::_index_put_impl_":
         return Functional("aten::index_put", overload, kept[:-1])
     name = _functional_kind(kind)
-    wanted = [(own.arguments[i].name, str(own.arguments[i].type)) for i in kept]
+    wanted = _signature([own.arguments[i] for i in kept])
     fitting = [
         s.overload_name for s in torch._C._jit_get_schemas_for_operator(name)
-        if [(a.name, str(a.type)) for a in s.arguments] == wanted
+        if _signature(s.arguments) == wanted
         and not any(a.alias_info is not None and a.alias_info.is_write for a in s.arguments)
     ]  # fmt: skip
     if not fitting:
         return None
     return Functional(name, overload if overload in fitting else fitting[0], kept)
+
+
+def _signature(arguments: list[Any]) -> list[tuple[str, str]]:
+    """Names and types; the first name does not count (it is self or input)."""
+    return [(a.name if i else "", str(a.type)) for i, a in enumerate(arguments)]
 
 
 def _functional_kind(kind: str) -> str:

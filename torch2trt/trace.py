@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +14,7 @@ from torch.utils import _pytree as pytree
 
 from .errors import ConversionError, InputMismatchError
 from .graph import Graph, from_torchscript
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """A value that tracing turned into a constant: what the tracer said, and the source line."""
-
-    message: str
-    source: str
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.message}"
+from .tracing_warnings import Frozen, tracer_warnings
 
 
 @dataclass(frozen=True)
@@ -163,7 +152,7 @@ def trace(
     marked = tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
     flat = _Flat(program, tree, marked)
     flat.training = getattr(program, "training", False)
-    with _buffers_restored(program), _quiet_tracing() as caught, torch.no_grad():
+    with _buffers_restored(program), _quiet_tracing() as frozen, torch.no_grad():
         try:
             script = torch.jit.trace(flat, examples, check_trace=False)
         except RuntimeError as error:
@@ -177,7 +166,7 @@ def trace(
         if leaf is not TENSOR and not isinstance(leaf, (type(None), bool, int, float, str)):
             raise ConversionError(_no_tensor(program, output_leaves))
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
-    return Trace(graph, tree, marked, output_tree, output_leaves, tuple(_frozen(caught)), flat)
+    return Trace(graph, tree, marked, output_tree, output_leaves, tuple(frozen), flat)
 
 
 def _no_tensor(program: Any, leaves: Sequence[Any]) -> str:
@@ -196,14 +185,13 @@ def _flat_outputs(graph: Graph) -> Graph:
 
 
 @contextlib.contextmanager
-def _quiet_tracing() -> Iterator[list[warnings.WarningMessage]]:
+def _quiet_tracing() -> Iterator[list[Frozen]]:
     """Collect the tracer's warnings, and keep ``nn.MultiheadAttention`` off its fused inference path."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield caught
+        with tracer_warnings() as frozen:
+            yield frozen
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
@@ -220,10 +208,3 @@ def _buffers_restored(program: Any) -> Iterator[None]:
             for buffer, copy in before:
                 if not torch.equal(buffer, copy):
                     buffer.copy_(copy)
-
-
-def _frozen(caught: Sequence[warnings.WarningMessage]) -> Iterator[Frozen]:
-    for warning in caught:
-        if issubclass(warning.category, torch.jit.TracerWarning):
-            message = str(warning.message).split(". ")[0]
-            yield Frozen(message, f"{warning.filename.rsplit('/', 1)[-1]}({warning.lineno})")

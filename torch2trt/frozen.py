@@ -1,0 +1,161 @@
+"""What tracing turned into constants: found from the tracer's warnings, in the graph, and by other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from .backends.pytorch import TORCH_CONTEXT
+from .builder import constants_of
+from .errors import Torch2TrtError
+from .graph import Graph, Node, Value
+from .inplace import reads_only_sizes
+from .trace import Trace
+from .trace import trace as trace_again
+from .tracing_warnings import Frozen
+from .walk import walk
+
+_NUMBERS = {
+    "aten::Int", "aten::Float", "aten::Bool", "aten::item", "aten::IntImplicit", "aten::FloatImplicit",
+    "aten::ScalarImplicit", "aten::_local_scalar_dense",
+}  # fmt: skip
+_RUN_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, Torch2TrtError)
+
+
+def frozen_values(trace: Trace) -> tuple[Frozen, ...]:
+    """What tracing froze, as far as one trace can tell.
+
+    Args:
+        trace: of the program.
+
+    Returns:
+        What the tracer warned about, and the Python numbers that the graph takes from the values of its inputs. Sizes
+        that the program uses as Python numbers look like any other constant; ``generalises`` finds those.
+    """
+    return tuple(dict.fromkeys((*trace.frozen, *_numbers_from_data(trace.graph))))
+
+
+def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
+    data = {v.name for v in graph.inputs}
+    for node in graph.nodes:
+        if reads_only_sizes(node) or not any(v.name in data for v in node.inputs):
+            continue
+        data.update(v.name for v in node.outputs)
+        if node.kind in _NUMBERS:
+            yield Frozen(f"{node.name} takes a Python number from tensor values", _line_of(node, graph))
+
+
+def _line_of(node: Node, graph: Graph) -> str:
+    """The source of `node`; lists and conversions may have none, then that of the operation they are made for."""
+    while not node.source:
+        reader = next((n for n in graph.nodes if any(_reads(n, v) for v in node.outputs)), None)
+        if reader is None:
+            return node.module or "the program"
+        node = reader
+    return node.source
+
+
+def generalises(
+    program: Callable[..., Any],
+    trace: Trace,
+    graph: Graph,
+    other_inputs: Sequence[Any],
+    other_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[Frozen, ...]:
+    """Check a traced program on inputs of other sizes: run its graph in PyTorch and compare with the program itself.
+
+    Args:
+        program: what was traced.
+        trace: of `program`.
+        graph: of `trace`, free of in-place writes.
+        other_inputs, other_kwargs: as the program takes them, in sizes that it was not traced with.
+
+    Returns:
+        Nothing where the outputs agree. Else which outputs differ, and which constants of the graph would be others
+        had the program been traced with these inputs, with their source lines.
+
+    Raises:
+        InputMismatchError: `other_inputs` have another structure than the traced ones.
+    """
+    args = tuple(other_inputs) if isinstance(other_inputs, (tuple, list)) else (other_inputs,)
+    kwargs = dict(other_kwargs or {})
+    with torch.no_grad():
+        results = pytree.tree_leaves(program(*_copied(args), **_copied(kwargs)))
+    expected = [leaf for leaf in results if isinstance(leaf, torch.Tensor)]
+    tensors = trace.flatten_inputs(_copied(args), _copied(kwargs), lambda v: isinstance(v, torch.Tensor))
+    try:
+        differences = list(_differences(graph, walk(graph, tensors, trace.attribute, TORCH_CONTEXT), expected))
+    except _RUN_ERRORS as error:
+        differences = [Frozen(f"the traced program fails: {str(error).splitlines()[0]}", "inputs of other sizes")]
+    if not differences:
+        return ()
+    other = trace_again(program, _copied(args), _copied(kwargs))
+    return tuple(dict.fromkeys((*differences, *changed_constants(trace.graph, other.graph))))
+
+
+def _copied(values: Any) -> Any:
+    return pytree.tree_map(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, values)
+
+
+def _differences(graph: Graph, got: Sequence[Any], expected: Sequence[torch.Tensor]) -> Iterator[Frozen]:
+    makers = {v.name: node.source for node in graph.nodes for v in node.outputs}
+    for position, (value, one, other) in enumerate(zip(graph.outputs, got, expected)):
+        one = torch.as_tensor(one)
+        try:
+            torch.testing.assert_close(one, other, equal_nan=True)
+        except AssertionError:
+            what = "other values" if one.shape == other.shape else f"{list(one.shape)}, not {list(other.shape)}"
+            yield Frozen(f"output {position} of the traced program has {what}", makers.get(value.name, value.name))
+    if len(got) != len(expected):
+        yield Frozen(f"{len(got)} outputs in the trace, {len(expected)} for the other inputs", "the program")
+
+
+def changed_constants(first: Graph, second: Graph) -> Iterator[Frozen]:
+    """The constants by which two traces of one program differ, up to the first node that only one of them has."""
+    constants, others = constants_of(first), constants_of(second)
+    for node, other in zip(_operations(first), _operations(second)):
+        if (node.name, len(node.inputs), len(node.outputs)) != (other.name, len(other.inputs), len(other.outputs)):
+            message = f"the traces part here: {_brief(node)}; for the other inputs {_brief(other)}"
+            yield Frozen(message, _line_of(node, first))
+            return
+        for value, counterpart in zip(node.inputs, other.inputs):
+            if value.name not in constants or counterpart.name not in others:
+                continue
+            was, now = constants[value.name], others[counterpart.name]
+            if not _equal(was, now):
+                message = f"a constant of {_reader(node, first)} is {_short(was)}; for the other inputs {_short(now)}"
+                yield Frozen(message, _line_of(node, first))
+
+
+def _operations(graph: Graph) -> list[Node]:
+    return [n for n in graph.nodes if n.kind not in ("prim::Constant", "prim::GetAttr")]
+
+
+def _brief(node: Node) -> str:
+    return f"{node.name} with {len(node.outputs)} outputs" if len(node.outputs) > 1 else node.name
+
+
+def _reader(node: Node, graph: Graph) -> str:
+    """The operation that a list of constants is made for."""
+    if node.kind != "prim::ListConstruct":
+        return node.name
+    return next((n.name for n in graph.nodes if _reads(n, node.outputs[0])), node.name)
+
+
+def _reads(node: Node, value: Value) -> bool:
+    return any(v.name == value.name for v in node.inputs)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and (one == other or one != one)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, torch.Tensor) and value.numel() > 8:
+        return f"a tensor {list(value.shape)}"
+    return repr(value)

@@ -1,0 +1,56 @@
+"""The tracer's warnings, with the lines of the program that they are about."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_NOT_THE_PROGRAM = (
+    os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.abspath(__file__)) + os.sep, warnings.__file__,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A value that holds only for the example inputs: what is known of it, and the line of the program."""
+
+    message: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}"
+
+
+@contextlib.contextmanager
+def tracer_warnings() -> Iterator[list[Frozen]]:
+    """Collect the tracer's warnings with the line of the program they come from; other warnings are dropped."""
+    collected: list[Frozen] = []
+
+    def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        if issubclass(category, torch.jit.TracerWarning):
+            frozen = Frozen(str(message).split(". ")[0], _program_line() or f"{os.path.basename(filename)}({lineno})")
+            if frozen not in collected:
+                collected.append(frozen)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield collected
+
+
+def _program_line() -> str:
+    """The innermost frame that belongs neither to PyTorch nor to this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if not os.path.abspath(code.co_filename).startswith(_NOT_THE_PROGRAM):
+            return f"{os.path.basename(code.co_filename)}({frame.f_lineno}): {code.co_name}"
+        frame = frame.f_back
+    return ""
