@@ -1,0 +1,76 @@
+"""Is an output what PyTorch computes? By the tolerances that the operator database states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.testing._internal.common_device_type import precisionOverride, toleranceOverride
+
+_DEFAULTS = {
+    torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5), torch.float16: (1e-3, 1e-5),
+    torch.bfloat16: (1.6e-2, 1e-5),
+}  # fmt: skip
+
+
+def tolerances(op: Any, dtype: torch.dtype) -> tuple[float, float]:
+    """(rtol, atol): PyTorch's defaults for the dtype, or what the database allows this operator."""
+    rtol, atol = _DEFAULTS.get(dtype, (0.0, 0.0))
+    for decorator in op.decorators:
+        for override in getattr(decorator, "decorators", [decorator]):
+            if isinstance(override, toleranceOverride) and dtype in override.d:
+                allowed = override.d[dtype]
+                rtol, atol = max(rtol, allowed.rtol), max(atol, allowed.atol)
+            elif isinstance(override, precisionOverride) and dtype in override.d:
+                atol = max(atol, override.d[dtype])
+    return rtol, atol
+
+
+def difference(
+    got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], precise: Sequence[torch.Tensor], op: Any
+) -> str:
+    """What is wrong with `got`, empty if nothing.
+
+    Args:
+        expected: PyTorch's outputs.
+        precise: the same in float64; an output is also right where it is as near to these as PyTorch's own output.
+    """
+    if len(got) != len(expected):
+        return f"got {len(got)} outputs, expected {len(expected)}"
+    for index, (g, e, p) in enumerate(zip(got, expected, precise)):
+        if tuple(g.shape) != tuple(e.shape) or g.dtype != e.dtype:
+            return f"output {index}: got {g.dtype}{list(g.shape)}, expected {e.dtype}{list(e.shape)}"
+        rtol, atol = tolerances(op, e.dtype)
+        if not torch.allclose(g, e, rtol, atol, equal_nan=True) and not _as_near(g, e, p, rtol, atol):
+            return f"output {index}: {_worst(g, e)}"
+    return ""
+
+
+def _as_near(got: torch.Tensor, expected: torch.Tensor, precise: torch.Tensor, rtol: float, atol: float) -> bool:
+    """Whether the worst distance from float64 is at most PyTorch's worst distance and the tolerance."""
+    if not got.is_floating_point() or precise.dtype != torch.float64 or precise.shape != got.shape:
+        return False
+    limit = torch.finfo(got.dtype).max
+    precise = precise.masked_fill(precise > limit, torch.inf).masked_fill(precise < -limit, -torch.inf)
+    finite = torch.isfinite(precise) & torch.isfinite(expected)
+    same = torch.eq(got.double(), expected.double()) | (got.isnan() & expected.isnan())
+    if not bool((same | (finite & torch.isfinite(got))).all()):
+        return False
+    own, other = ((x.double() - precise)[finite].abs() for x in (expected, got))
+    allowed = own.max() + atol + rtol * precise[finite].abs()
+    return bool((other <= allowed).all())
+
+
+def _worst(got: torch.Tensor, expected: torch.Tensor) -> str:
+    if got.dtype == torch.bool:
+        return f"{int((got != expected).sum())} of {got.numel()} values differ"
+    apart = (got.double() - expected.double()).abs()
+    apart = torch.where(got == expected, 0.0, apart)
+    special = apart.isnan() & ~(got.isnan() & expected.isnan())
+    position = int((special if bool(special.any()) else apart.nan_to_num(0.0)).reshape(-1).to(torch.float64).argmax())
+    wrong = int(((apart > 0) | special).sum())
+    return (
+        f"got {got.reshape(-1)[position].item():.8g}, expected {expected.reshape(-1)[position].item():.8g} at "
+        f"{position} of {got.numel()}; {wrong} values differ"
+    )

@@ -1,0 +1,140 @@
+"""Worker processes with a time limit; a process that dies or hangs costs one sample, not the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[2]
+_JOBS_PER_PROCESS = 80
+_LIMIT_ALONE = 60.0
+
+Record = dict[str, Any]
+
+
+class Worker:
+    """One process; started again when it died, and now and then to give its memory back."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.jobs = 0
+
+    def _start(self) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(_ROOT), str(_ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.conformance.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, cwd=_ROOT, env=environment,
+        )  # fmt: skip
+        self.lines = queue.SimpleQueue()
+        threading.Thread(target=_read, args=(process, self.lines), daemon=True).start()
+        self.jobs = 0
+        return process
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def call(self, job: Record, limit: float) -> tuple[list[Record], str, int]:
+        """The records of a job; what went wrong with the process, if anything; and the step it was at."""
+        if self.process is None or self.jobs >= _JOBS_PER_PROCESS:
+            self.stop()
+            self.process = self._start()
+        self.jobs += 1
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        records, step = [], job["skip"]
+        while True:
+            try:
+                line = self.lines.get(timeout=limit)
+            except queue.Empty:
+                self.stop()
+                return records, f"no answer within {limit:.0f} s", step
+            if line is None:
+                code = self.process.wait()
+                self.process = None
+                return records, f"the process died with code {code}", step
+            message = json.loads(line)
+            if "done" in message:
+                return records, "", step
+            if "step" in message:
+                step = message["step"]
+            else:
+                records.append(message)
+
+    def finish(self, job: Record, limit: float) -> list[Record]:
+        """The records of a job, sample by sample if its process dies or hangs otherwise."""
+        records, problem, _ = self.call(job, limit)
+        if not problem:
+            return records
+        records, skip = [], 0
+        while True:
+            found, problem, step = self.call({**job, "alone": True, "skip": skip}, min(limit, _LIMIT_ALONE))
+            records += found
+            if not problem:
+                return records
+            records.append(_broken(job, step, problem))
+            skip = step + 1
+
+
+def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    for line in process.stdout:
+        lines.put(line)
+    lines.put(None)
+
+
+def _broken(job: Record, step: int, problem: str) -> Record:
+    sample, backend = divmod(step, len(job["backends"]))
+    return {
+        "op": job["op"], "dtype": job["dtype"], "sample": sample, "call": "", "backend": job["backends"][backend],
+        "outcome": "failed", "detail": problem, "kinds": [],
+    }  # fmt: skip
+
+
+class Pool:
+    """Several workers over a list of jobs.
+
+    Args:
+        workers: how many processes.
+        limit: seconds that a job may be silent.
+    """
+
+    def __init__(self, workers: int, limit: float):
+        self.workers, self.limit = workers, limit
+
+    def run(self, jobs: Sequence[Record]) -> Iterator[list[Record]]:
+        """The records of each job, in the order in which the jobs end."""
+        waiting: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        ended: queue.SimpleQueue[list[Record] | BaseException] = queue.SimpleQueue()
+        for _ in range(self.workers):
+            threading.Thread(target=self._serve, args=(waiting, ended), daemon=True).start()
+        for _ in jobs:
+            records = ended.get()
+            if isinstance(records, BaseException):
+                raise records
+            yield records
+
+    def _serve(self, waiting: queue.SimpleQueue[Record], ended: queue.SimpleQueue[Any]) -> None:
+        worker = Worker()
+        try:
+            while not waiting.empty():
+                ended.put(worker.finish(waiting.get(timeout=1), self.limit))
+        except queue.Empty:
+            return
+        except BaseException as error:
+            ended.put(error)
+        finally:
+            worker.stop()
