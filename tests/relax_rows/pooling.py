@@ -15,6 +15,7 @@ for name, x, kernel, stride, padding, dilation in (
     ("2d_dilated", rand(1, 2, 11, 13), [3, 3], [2, 3], [1, 1], [2, 2]),
     ("2d_stride_one", rand(1, 2, 7, 5), [3, 3], [1, 1], [1, 1], [1, 1]),
     ("2d_f16", rand(1, 2, 7, 5, dtype=F16), [3, 3], [2, 2], [1, 1], [1, 1]),
+    ("2d_bf16", rand(1, 2, 7, 5, dtype=BF16), [3, 3], [2, 2], [1, 1], [1, 1]),
     ("2d_holed", HOLED, [2, 3], [2, 2], [1, 1], [1, 1]),
     ("3d", rand(1, 2, 5, 7, 6), [2, 3, 2], [2, 2, 3], [1, 1, 0], [1, 1, 1]),
 ):
@@ -38,6 +39,14 @@ for name, x, kernel, stride, padding, dilation in (
                     in_float32(lambda x, f=function, a=(kernel, stride, padding, ceil, include): f(x, *a)),
                     x,
                 )
+for half in (F16, BF16):
+    row(
+        "pool",
+        f"max_holed_{half}",
+        lambda c, x: c.max_pool(x, [2, 3], [2, 2], [1, 1], [1, 1], False),
+        lambda x: F.max_pool2d(x.float(), (2, 3), 2, 1).to(x.dtype),
+        HOLED.to(half),
+    )
 row(
     "pool",
     "max_dynamic",

@@ -15,6 +15,9 @@ for name in ("sum", "prod", "mean", "max", "min"):
     row("reduce", f"{name}_bf16", emit, lambda x, f=oracle: f(x, 1), rand(5, 101, dtype=BF16))
     row("reduce", f"{name}_special", emit, lambda x, f=oracle: f(x, 1), BAD)
     row("reduce", f"{name}_dynamic", emit, lambda x, f=oracle: f(x, 1), rand(5, 7, 3), dynamic=True)
+    if name in ("max", "min"):
+        row("reduce", f"{name}_special_f16", emit, lambda x, f=oracle: f(x, 1), BAD.half())
+        row("reduce", f"{name}_special_bf16", emit, lambda x, f=oracle: f(x, 1), BAD.bfloat16())
     if name != "prod":
         row(
             "reduce",

@@ -55,7 +55,7 @@ def _lower_extreme(name: str, reducer: Any) -> None:
 
     def rule(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
         x = call.args[0]
-        if str(x.ty.dtype) not in ("float32", "float64"):
+        if "float" not in str(x.ty.dtype):
             return inexact(builder, call)
         axes = range(x.ty.ndim) if call.attrs.axis is None else [int(a) % x.ty.ndim for a in call.attrs.axis]
         return builder.call_te(compute, x, list(axes), bool(call.attrs.keepdims), primfunc_name_hint=name)
@@ -94,7 +94,7 @@ def _lower_max_pool(rank: int) -> None:
         attrs, x = call.attrs, call.args[0]
         layout = str(attrs.layout)
         plain = sorted(layout) == sorted("NC" + "DHW"[3 - rank :]) and layout == str(attrs.out_layout)
-        if not plain or attrs.ceil_mode or str(x.ty.dtype) not in ("float32", "float64"):
+        if not plain or attrs.ceil_mode or "float" not in str(x.ty.dtype):
             return inexact(builder, call)
         axes = [layout.index(letter) for letter in "DHW"[3 - rank :]]
         padding = [int(p) for p in attrs.padding]
@@ -153,7 +153,7 @@ def _layer_norm(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
 def _register() -> None:
     for name in _LIBM.split():
         _lower_elementwise(name, getattr(tirx, name))
-    for name in ("tanh", "sinh", "cosh", "atanh", "maximum", "minimum", "not_equal"):
+    for name in ("tanh", "sinh", "cosh", "atanh", "maximum", "minimum", "equal", "not_equal"):
         _lower_elementwise(name, getattr(T, name))
     _lower_elementwise("nn.relu", T.relu)
     _lower_elementwise("isnan", tirx.isnan)

@@ -133,12 +133,13 @@ class MathPrimitives(SymbolicContext):
             return self.expand(self.literal(torch.tensor(float("nan"), dtype=dtype)), self.shape(total))
         if dtype == torch.bool and name in ("max", "min"):
             return self.reduce("any" if name == "max" else "all", x, axes, keepdim)
-        return self.cast(self.emit(REDUCTIONS[name](self._float32(x), axes, keepdim)), dtype)
+        wide = x if name in ("max", "min") else self._float32(x)
+        return self.cast(self.emit(REDUCTIONS[name](wide, axes, keepdim)), dtype)
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
         if self.dtype(x) == torch.bool:
             x = self.cast(x, torch.uint8)
-        both = self.te(T.arg_extreme, self._float32(x), axis, keepdim, name == "max", name=f"arg{name}")
+        both = self.te(T.arg_extreme, x, axis, keepdim, name == "max", name=f"arg{name}")
         return self.normalize(both)[0]
 
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:

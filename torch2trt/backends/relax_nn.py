@@ -161,10 +161,8 @@ class NetworkPrimitives(SymbolicContext):
             raise self.refuse(f"max_pool of {dtype}")
         _, over = self._pool_sizes(x, kernel, stride, padding, dilation, ceil_mode)
         after = [max(0, o) if ceil_mode else p for o, p in zip(over, padding)]
-        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
         pool = MAX_POOL[len(kernel)]
-        y = self.emit(pool(wide, list(kernel), list(stride), [*padding, *after], list(dilation)))
-        return self.cast(y, dtype)
+        return self.emit(pool(x, list(kernel), list(stride), [*padding, *after], list(dilation)))
 
     def avg_pool(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],

@@ -32,6 +32,10 @@ def const(value: float, like: Expr) -> Expr:
     return tirx.const(value, dtype_name(like))
 
 
+def is_nan(x: Expr) -> Expr:
+    return tirx.isnan(x.astype("float32") if dtype_name(x) in HALF else x)
+
+
 def wide(function: Scalar) -> Scalar:
     """`function` computed in float32 where its arguments are half precision, and rounded once."""
 
@@ -176,6 +180,11 @@ maximum = _extreme(lambda a, b: a > b)
 minimum = _extreme(lambda a, b: a < b)
 
 
+def equal(a: Expr, b: Expr) -> Expr:
+    """False where both are the same NaN, which TVM would simplify to true."""
+    return tirx.Not(not_equal(a, b)) if is_float(a) else tirx.EQ(a, b)
+
+
 def not_equal(a: Expr, b: Expr) -> Expr:
     if not is_float(a):
         return tirx.NE(a, b)
@@ -244,7 +253,7 @@ def sort_key(x: Expr) -> Expr:
 # ---- reductions --------------------------------------------------------------------------------------------------
 def _reducer(beats: Callable[[Expr, Expr], Expr], worst: float, name: str) -> Callable[..., Expr]:
     return te.comm_reducer(
-        lambda a, b: tirx.Select(tirx.any(beats(a, b), tirx.isnan(a)), a, b),
+        lambda a, b: tirx.Select(tirx.any(beats(a, b), is_nan(a)), a, b),
         lambda dtype: tirx.const(worst, dtype),
         name=name,
     )
@@ -277,7 +286,7 @@ def arg_extreme(x: te.Tensor, axis: int, keepdim: bool, largest: bool) -> list[t
         better = a[1] > b[1] if largest else a[1] < b[1]
         same = tirx.EQ(a[1], b[1])
         if floating:
-            a_nan, b_nan = tirx.isnan(a[1]), tirx.isnan(b[1])
+            a_nan, b_nan = is_nan(a[1]), is_nan(b[1])
             better = tirx.any(tirx.all(better, tirx.Not(b_nan)), tirx.all(a_nan, tirx.Not(b_nan)))
             same = tirx.any(same, tirx.all(a_nan, b_nan))
         first = tirx.any(better, tirx.all(same, a[0] < b[0]))
