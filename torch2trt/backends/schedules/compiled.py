@@ -43,13 +43,14 @@ class Compiled:
         import tvm
 
         with torch.no_grad():
-            made = [_aligned(recipe.make(params)) for recipe in self.recipes]
-        weights = [tvm.runtime.from_dlpack(tensor) for tensor in made]
+            made = [_owned(recipe.make(params), params) for recipe in self.recipes]
+        weights = [tvm.runtime.from_dlpack(tensor.detach()) for tensor in made]
         self._weights = tuple(weights)
         return weights
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run with the packed weights; the outputs are memory of their own."""
+        """Run with the packed weights, on as many threads as PyTorch uses; the outputs are memory of their own."""
+        _follow_threads()
         return self._main(*inputs, *self._weights)
 
     def report(self, *inputs: Any, repeats: int = 3) -> list[Row]:
@@ -70,6 +71,23 @@ class Compiled:
         return [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in self.inputs]
 
 
-def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach()
-    return tensor if tensor.data_ptr() % 64 == 0 else tensor.clone()
+_threads = 0  # what the thread pool of TVM, one for the process, was last set to
+
+
+def _follow_threads() -> None:
+    """Give TVM's thread pool the size of PyTorch's."""
+    global _threads
+    wanted = torch.get_num_threads()
+    if wanted != _threads:
+        import tvm
+
+        big_cores = 1  # the mode that prefers the fast cores where cores differ
+        tvm.get_global_func("runtime.config_threadpool")(big_cores, wanted)
+        _threads = wanted
+
+
+def _owned(tensor: torch.Tensor, params: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tensor, aligned and in memory that nobody else writes."""
+    storage = tensor.untyped_storage().data_ptr()
+    shared = any(storage == p.untyped_storage().data_ptr() for p in params)
+    return tensor.clone() if shared or tensor.data_ptr() % 64 else tensor

@@ -11,6 +11,7 @@ from typing import Any
 
 from tvm import tirx
 
+from .stages import is_load
 from .tir import const, rewrite
 
 _EXP = (0.49999993448591915, 0.16666520641313154, 0.04166838789058065, 0.008368715681766642,
@@ -26,9 +27,12 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def vectorisable(expr: Any) -> Any:
-    """`expr` with float32 calls of the mathematical library replaced by arithmetic."""
+    """`expr` with what has no vector code replaced: float32 calls of the mathematical library, loads of bools."""
 
     def change(node: Any) -> Any:
+        if is_load(node) and str(node.ty.dtype) == "bool":
+            # Bools are bytes in memory, and TVM turns only single ones into bits.
+            return tirx.NE(tirx.Cast("uint8", node), const(0, "uint8"))
         if type(node).__name__ != "Call" or str(node.ty.dtype) != "float32":
             return None
         name = getattr(node.op, "name", "")
