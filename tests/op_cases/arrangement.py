@@ -2,6 +2,7 @@
 
 import torch
 from case import case
+
 from op_cases.data import COUNTS
 
 DATA_DEPENDENT = {"tensorrt": "depends on the data", "tvm": "depends on the data"}

@@ -2,6 +2,7 @@
 
 import torch
 from case import case
+
 from op_cases.data import BOOLS, INTS, POSITIVE, SPECIAL, UNIT, WITH_NAN
 
 OTHER_BOOLS = BOOLS.flip(0)
@@ -32,7 +33,7 @@ CASES = [
     case("exp2", torch.exp2, (3, 5)),
     case("degrees", lambda x: (torch.deg2rad(x), torch.rad2deg(x)), (3, 5)),
     case("frac", torch.frac, (3, 5)),
-    case("lerp", lambda x, y, w: (torch.lerp(x, y, 0.3), torch.lerp(x, y, 0.8), torch.lerp(x, y, w)), (3, 5), (3, 5), UNIT),
+    case("lerp", lambda x, y, w: (x.lerp(y, 0.3), x.lerp(y, 0.8), x.lerp(y, w)), (3, 5), (3, 5), UNIT),
     case("addcmul", lambda x, y, z: torch.addcmul(x, y, z, value=0.5), (3, 5), (3, 1), (5,)),
     case("addcdiv", lambda x, y, z: torch.addcdiv(x, y, z, value=2), (3, 5), (3, 5), POSITIVE),
     case("logaddexp", lambda x, y: (torch.logaddexp(x * 50, y * 50), torch.logaddexp2(x, y)), (3, 5), (3, 5)),

@@ -2,6 +2,7 @@
 
 import torch
 from case import case
+
 from op_cases.data import BOOLS, INTS
 
 INF = float("inf")

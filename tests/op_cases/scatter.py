@@ -63,6 +63,8 @@ CASES = [
     case("index_put_apart", lambda x, v: _assigned(x, (ROWS, slice(None), ROWS), v), (3, 2, 4), (2, 2)),
     case("index_put_symbolic", lambda x, i, v: torch.index_put(x, (i,), v), (5, 2), torch.tensor([4, 1]), (2, 2)),
     case("index_put_mask", lambda x: torch.index_put(x, (x > 0,), torch.tensor(0.5)), (3, 4)),
-    case("index_put_mask_values", lambda x, v: torch.index_put(x, (torch.tensor([True, False, True]),), v), (3, 4), (2, 4)),
+    case("index_put_mask_values", lambda x, v: torch.index_put(x, (MASK[:, 0],), v), (3, 4), (1, 4)),
+    case("index_put_mask_rows", lambda x, v: torch.index_put(x, (MASK[:, 1] < MASK[:, 2],), v), (3, 4), (1, 4)),
+    case("index_put_mask_symbolic", lambda x, v: _assigned(x, x[:, 0] > 0, v), torch.tensor([[1.0], [-1.0], [2.0]]), (2, 1)),
     case("put", lambda x, v: torch.ops.aten.put(x, torch.tensor([[5, -1], [0, 2]]), v), (3, 4), (2, 2)),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import torch
 from case import case
+
 from op_cases.data import BOOLS, COUNTS, WITH_NAN
 
 CASES = [
@@ -17,6 +18,6 @@ CASES = [
     case("var_mean", lambda x: (*torch.var_mean(x), *torch.var_mean(x, 0, unbiased=False)), (3, 4)),
     case("cov", torch.cov, (3, 5)),
     case("cov_line", torch.cov, (5,)),
-    case("cov_weights", lambda x, a: torch.cov(x, fweights=torch.tensor([1, 2, 1, 3, 1]), aweights=a.abs()), (3, 5), (5,)),
+    case("cov_weights", lambda x, a: torch.cov(x, fweights=COUNTS[1], aweights=a.abs()), (3, 5), (5,)),
     case("corrcoef", torch.corrcoef, (3, 5)),
 ]  # fmt: skip

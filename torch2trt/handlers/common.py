@@ -105,7 +105,7 @@ def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
 def full(ctx: Any, sizes: Sequence[Any], value: Any, dtype: torch.dtype) -> Any:
     """`value` everywhere; a constant where the sizes are static and the value is a number."""
     if all(isinstance(s, int) for s in sizes) and not ctx.is_tensor(value) and not ctx.is_dim(value):
-        return torch.as_tensor(value).to(dtype).expand(*sizes)
+        return torch.as_tensor(value).to(dtype).expand(tuple(sizes))
     value = tensor(ctx, value, dtype)
     return ctx.expand(value if ctx.is_tensor(value) else ctx.literal(value), list(sizes))
 

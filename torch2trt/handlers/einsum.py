@@ -37,7 +37,7 @@ def einsum(ctx, equation, tensors, path=None):
 
 
 def _parse(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """The names of all dimensions, of the operands and of the output; numbers, from the end, where an ellipsis stands."""
+    """The names of all dimensions, of the operands and of the output; those under an ellipsis are numbers."""
     left, _, right = equation.replace(" ", "").partition("->")
     operands = left.split(",")
     hidden = [dims - len(text.replace("...", "")) for text, dims in zip(operands, ranks)]
