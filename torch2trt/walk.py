@@ -74,8 +74,7 @@ def run_node(
     handler = handler or _builtin(node, ctx)
     operator = getattr(handler, "__self__", None)
     takes_numbers = handler is builtin(node.kind, node.overload) and not isinstance(operator, Op)
-    dims = any(v.type == "Tensor" and ctx.is_dim(a) for v, a in zip(node.inputs, arguments))
-    if dims and not takes_numbers:
+    if not takes_numbers and any(map(ctx.is_dim, arguments)):
         numbers = getattr(operator, "numbers", None)
         if numbers is not None and all(_is_number(ctx, a) for a in arguments):
             return [numbers(*map(_number, arguments))]

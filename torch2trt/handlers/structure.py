@@ -64,7 +64,7 @@ def to_bool(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) ->
     return [_static(inputs[0], bool)]
 
 
-@builtin_handler("aten::item")
+@builtin_handler("aten::item", "aten::_local_scalar_dense")
 def item(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
     value = inputs[0]
     return [value.item() if isinstance(value, torch.Tensor) else _static(value, lambda v: v)]
@@ -77,7 +77,7 @@ def _static(value: Any, convert: Any) -> Any:
     return value if ctx.is_dim(value) else convert(value)
 
 
-@builtin_handler("aten::size")
+@builtin_handler("aten::size", "aten::sym_size")
 def size(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
     """size(Tensor self) -> int[], size.int(Tensor self, int dim) -> int"""
     ctx = current_context()
@@ -96,12 +96,16 @@ def length(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> 
     return [common.shape(ctx, value)[0] if ctx.is_tensor(value) or isinstance(value, torch.Tensor) else len(value)]
 
 
-@builtin_handler("aten::numel")
+@builtin_handler("aten::numel", "aten::sym_numel")
 def numel(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
     return [common.numel(current_context(), inputs[0])]
 
 
-@op("aten::detach", "aten::clone", "aten::contiguous", "aten::alias", "aten::lift_fresh", "aten::lift", "aten::positive")
+@op(
+    "aten::detach", "aten::clone", "aten::contiguous", "aten::alias", "aten::lift_fresh", "aten::lift",
+    "aten::positive", "aten::lift_fresh_copy", "aten::detach_copy", "aten::alias_copy", "aten::resolve_conj",
+    "aten::resolve_neg", "aten::real", "aten::conj", "aten::conj_physical", "aten::_conj", "aten::_conj_physical", "aten::cpu", "aten::cuda",
+)  # fmt: skip
 def same(ctx, x, *_):
     """detach(Tensor self), clone(Tensor self, *, MemoryFormat? memory_format=None), ...: the values do not change"""
     return x
