@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -127,3 +128,18 @@ def test_without_a_gpu_nothing_runs_and_it_says_so():
     assert not trt_api.can_run()
     if trt_api.available():
         assert "GPU" in trt_api.why_not_run()
+
+
+@needs_trt
+def test_muted_is_for_one_thread_and_one_block(caplog):
+    severity = trt_api.trt().ILogger.Severity
+    with caplog.at_level(1, logger="torch2trt.tensorrt"):
+        with trt_api.muted():
+            trt_api.logger().log(severity.WARNING, "unheard")
+            other = threading.Thread(
+                target=trt_api.logger().log, args=(severity.WARNING, "other thread")
+            )
+            other.start()
+            other.join()
+        trt_api.logger().log(severity.WARNING, "heard")
+    assert [r.getMessage() for r in caplog.records] == ["other thread", "heard"]

@@ -26,8 +26,9 @@ def definition_digest(network: Any, literals: bytes = b"") -> str:
     digest = hashlib.sha256(literals)
     for index in range(network.num_inputs):
         digest.update(_tensor(network.get_input(index)).encode())
-    for index in range(network.num_layers):
-        digest.update(_layer(network.get_layer(index)).encode())
+    with trt_api.muted():  # it warns of attributes that are dynamic
+        for index in range(network.num_layers):
+            digest.update(_layer(network.get_layer(index)).encode())
     for index in range(network.num_outputs):
         digest.update(_tensor(network.get_output(index)).encode())
     return digest.hexdigest()

@@ -8,10 +8,13 @@ programming interface of TensorRT 11.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
+import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -143,6 +146,21 @@ def logger() -> Any:
                 log.log(level, "%s", message)
 
     return PythonLogger()
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """No TensorRT log lines from this thread while the block runs."""
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
 
 
 @functools.cache
