@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 from tvm import te
 
-from .stages import Program, Unschedulable
+from .stages import Program, Unschedulable, substitute
 from .target import Cpu
 from .tiles import Accumulators, Tile, anchored, best_tile, panel_start, surround, tile_start
 from .tir import PARALLEL, load, loop, ramp, seq, unravel
@@ -61,6 +62,68 @@ def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
         return seq([*acc.start(), loop(depth, step), *acc.finish(at, start, columns)])
 
     return surround(parts, program, cpu, loop(panels * tiles, task, PARALLEL, "task"))
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """a (..., M, K) times b (..., K, N), with broadcast leading dimensions, as a tensor expression."""
+    depth = te.reduce_axis((0, a.shape[-1]), "k")
+    rank = max(len(a.shape), len(b.shape))
+    lead = [_longer(a.shape, b.shape, rank, i) for i in range(rank - 2)]
+
+    def batch(x: Any, at: Sequence[Any]) -> list[Any]:
+        count = len(x.shape) - 2
+        tail = at[len(at) - 2 - count : len(at) - 2]
+        return [0 if int(d) == 1 else i for d, i in zip(x.shape[:count], tail, strict=True)]
+
+    def element(*at: Any) -> Any:
+        left = a(*batch(a, at), at[-2], depth)
+        return te.sum(left * b(*batch(b, at), depth, at[-1]), axis=depth)
+
+    shape = [*lead, a.shape[-2], b.shape[-1]]
+    return te.compute(shape, element, name="matmul", attrs={"rule": "matmul"})
+
+
+def _longer(one: Any, other: Any, rank: int, axis: int) -> Any:
+    sizes = [s[axis - rank + len(s)] for s in (one, other) if axis - rank + len(s) >= 0]
+    return max(sizes, key=int)
+
+
+def matmul_rule(program: Program, cpu: Cpu) -> list[Any]:
+    """As for constant weights, with the second operand read where it lies."""
+    parts = anchored(program, "matmul")
+    anchor = parts.anchor
+    *lead, rows, columns = anchor.extents
+    depth = anchor.reduce_extents[0]
+    tile = best_tile(1, rows, columns, cpu, prod(lead), exact=True)
+    batches, panels, tiles = prod(lead), -(-columns // tile.panel), -(-rows // tile.width)
+    left, right = anchor.loads()
+
+    def task(index: Any) -> Any:
+        batch, panel, number = unravel(index, (batches, panels, tiles))
+        outer = unravel(batch, lead)
+        first = tile_start(number, tile.width, rows)
+        start = panel_start(panel, tile, columns)
+        acc = Accumulators(tile, parts, cpu)
+
+        def read(node: Any, row: Any, column: Any, k: Any) -> Any:
+            binding = dict(zip(anchor.axes, [*outer, row, column], strict=True))
+            binding[anchor.reduce[0]] = k
+            indices = [substitute(i, binding) for i in node.indices[:-1]]
+            last = node.indices[-1]
+            end = column if node is right else substitute(last, binding)
+            return load(node.source, [*indices, end])
+
+        def step(k: Any) -> Any:
+            return acc.multiply(
+                lambda r: read(left, first + r, start, k),
+                lambda v: read(right, first, ramp(start + v * tile.lanes, tile.lanes), k),
+            )
+
+        finish = acc.finish(lambda r: [*outer, first + r], start, columns)
+        return seq([*acc.start(), loop(depth, step), *finish])
+
+    total = batches * panels * tiles
+    return surround(parts, program, cpu, loop(total, task, PARALLEL, "task"))
 
 
 def _operands(anchor: Any) -> tuple[Any, Any]:

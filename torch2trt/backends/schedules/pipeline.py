@@ -16,7 +16,7 @@ from .conv import conv_rule, depthwise_rule
 from .fastmath import vectorisable
 from .general import emit
 from .layout import Rewriter
-from .matmul import dense_rule
+from .matmul import dense_rule, matmul_rule
 from .packing import Recipe
 from .stages import Program, Unschedulable, inline, parse
 from .target import Cpu, cpu_of
@@ -148,6 +148,7 @@ RULES: dict[str, Rule] = {
     "conv2d": _anchored(conv_rule),
     "depthwise": _anchored(depthwise_rule),
     "dense": _anchored(dense_rule),
+    "matmul": _anchored(matmul_rule),
     GENERAL: _general,
 }
 

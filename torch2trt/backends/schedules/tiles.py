@@ -34,21 +34,25 @@ class Tile:
         return self.vectors * self.lanes
 
 
-def best_tile(height: int, width: int, columns: int, cpu: Cpu, repeats: int = 1) -> Tile:
+def best_tile(
+    height: int, width: int, columns: int, cpu: Cpu, repeats: int = 1, exact: bool = False
+) -> Tile:
     """The tile with the least work for `repeats` images of `height` x `width` rows and `columns` columns.
+
+    `exact` asks for vectors that are not longer than a row of columns, for operands that are not padded.
 
     The work of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle) and by the latency of a
     multiplication (four cycles); what overlaps with the next tile is computed twice.
     """
     return min(
-        _tiles(height, width, columns, cpu),
+        _tiles(height, width, columns, cpu, exact),
         key=lambda t: (_cost(t, height, width, columns, cpu, repeats), -t.rows * t.vectors),
     )
 
 
-def _tiles(height: int, width: int, columns: int, cpu: Cpu) -> Iterator[Tile]:
+def _tiles(height: int, width: int, columns: int, cpu: Cpu, exact: bool) -> Iterator[Tile]:
     lanes = cpu.lanes
-    while lanes > 4 and lanes >= 2 * columns:
+    while (lanes > columns) if exact else (lanes > 4 and lanes >= 2 * columns):
         lanes //= 2
     most = 8 if height * width == 1 else 4
     for vectors in range(1, most + 1):
