@@ -175,6 +175,11 @@ class Engine:
         container.write(path, description, self.cuda_engine.serialize())
 
     @property
+    def torch_device(self) -> torch.device:
+        """The device as torch names it."""
+        return torch.device("cuda", self.device)
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs in network order."""
         return tuple(s for s in self.specs if s.is_input)

@@ -206,8 +206,8 @@ def create_recorder() -> Any:
 
 
 def take_errors(owner: Any) -> list[str]:
-    """The errors reported for a builder or network since the last call, oldest first."""
-    recorder = owner.error_recorder
+    """The errors reported for a builder, network or context since the last call, oldest first."""
+    recorder = getattr(owner, "error_recorder", None)
     messages = list(dict.fromkeys(getattr(recorder, "messages", ())))
     if messages:
         recorder.clear()

@@ -48,7 +48,7 @@ class Binding:
             known = -1 not in shape
             self.outputs.append((spec.name, shape if known else None, spec.dtype))
             if not known and spec.name not in self.allocators:
-                allocator = self.allocators[spec.name] = create_allocator(self.engine.device)
+                allocator = self.allocators[spec.name] = create_allocator(self.engine.torch_device)
                 self.context.set_output_allocator(spec.name, allocator)
         self.key = key
 
@@ -62,16 +62,15 @@ class Binding:
     def launch(self, handle: int) -> None:
         """Enqueue on a stream."""
         if not self.context.execute_async_v3(handle):
-            raise Torch2TrtError(
-                "TensorRT could not launch the engine; its log is the Python logger 'torch2trt.tensorrt'"
-            )
+            reasons = "; ".join(trt_api.take_errors(self.context)) or "it gave no reason"
+            raise Torch2TrtError(f"TensorRT could not launch the engine: {reasons}")
 
 
 class Graph:
     """A captured CUDA graph for one set of input shapes, with its own buffers and execution context."""
 
     def __init__(self, engine: Engine, after: Any, key: Any, shapes: Sequence[Sequence[int]]):
-        device = torch.device("cuda", engine.device)
+        device = engine.torch_device
         self.generation = engine.generation
         self.graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device)
@@ -174,7 +173,7 @@ class Lane:
     def __init__(self, engine: Engine, handle: int, given: Any = None):
         self.engine = engine
         self.gate = engine.create_gate()
-        self.device = torch.device("cuda", engine.device)
+        self.device = engine.torch_device
         self.stream = torch.cuda.ExternalStream(handle, self.device)
         self.side = None
         if handle == 0:
@@ -222,7 +221,7 @@ class Lane:
         return graph
 
 
-def create_allocator(device: int) -> Any:
+def create_allocator(device: torch.device) -> Any:
     """A TensorRT output allocator over torch memory, for outputs whose shape only running tells."""
     base = trt_api.trt().IOutputAllocator
 
@@ -234,7 +233,7 @@ def create_allocator(device: int) -> Any:
 
         def reallocate_output(self, name: str, memory: Any, size: int, alignment: int) -> int:
             with suppress(torch.cuda.OutOfMemoryError):
-                self.memory = torch.empty(max(size, 1), dtype=torch.uint8, device=f"cuda:{device}")
+                self.memory = torch.empty(max(size, 1), dtype=torch.uint8, device=device)
                 return self.memory.data_ptr()
             return 0
 
@@ -249,7 +248,7 @@ def create_allocator(device: int) -> Any:
         def take(self, dtype: torch.dtype) -> torch.Tensor:
             size = dtype.itemsize * torch.Size(self.shape).numel()
             if self.memory is None:
-                return torch.empty(self.shape, dtype=dtype, device=f"cuda:{device}")
+                return torch.empty(self.shape, dtype=dtype, device=device)
             return self.memory[:size].view(dtype).reshape(self.shape).clone()
 
     return Allocator()

@@ -164,7 +164,7 @@ class TorchInferenceContext:
             )
         if x.get_device() != self._device:
             raise InputMismatchError(
-                f"input {spec.name!r}: got a tensor on {x.device}, expected cuda:{self._device}"
+                f"input {spec.name!r}: got a tensor on {x.device}, expected {self.engine.torch_device}"
             )
         if x.dtype is torch.int64 and spec.dtype is torch.int32:
             x = x.to(torch.int32)
