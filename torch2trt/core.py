@@ -12,6 +12,7 @@ from . import handlers  # noqa: F401  (registers the built-in operators)
 from .backends.base import Context
 from .context import check_not_mixed, current_context, tvm_network
 from .errors import ConversionError, InputMismatchError, UnsupportedOpError
+from .frozen import frozen_values
 from .functional import functionalize
 from .graph import Graph, Value
 from .registry import get_node_handler, register_node_handler
@@ -60,8 +61,8 @@ class GraphModule:
     ):
         self.module = module
         self.trace = trace(module, example_inputs, example_kwargs)
-        self.graph: Graph = functionalize(self.trace.graph).without_dead_nodes()
-        self.frozen = self.trace.frozen
+        self.graph: Graph = functionalize(self.trace.graph, self.trace.attribute).without_dead_nodes()
+        self.frozen = frozen_values(self.trace)
         self.context: Context = current_context()
         self._resolved: list[Any] = []
         _check_parameters(self.graph, param_exclude, param_include)

@@ -154,7 +154,7 @@ def tensorrt_onnx(setting: Setting) -> Call:
     setting.module.cuda()
     plan = build_engine(builder, network, BuildOptions(workspace=1 << 32, tf32=setting.dtype == "tf32"))
     context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()), cuda_graph=True)
-    return lambda: context.run([setting.example])[0]
+    return lambda: context.run(setting.example)[0]
 
 
 CONTENDERS: dict[str, Callable[[Setting], Call]] = {
