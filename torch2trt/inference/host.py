@@ -95,7 +95,7 @@ class InferenceContext:
         shapes = tuple(array.shape for array in arrays)
         memory = self._memory
         with self._gate, memory.active():
-            binding = self._bindings.select(shapes, shapes)
+            binding = self._bindings.select(shapes)
             for spec, array in zip(specs, arrays):
                 buffer = self._buffer(binding, spec.name, array.nbytes)
                 buffer.view(array.shape, array.dtype)[...] = array

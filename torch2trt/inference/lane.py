@@ -18,27 +18,32 @@ from .inputs import profile_of
 log = logging.getLogger("torch2trt.inference")
 MAX_GRAPHS = 8
 
+Shapes = tuple[tuple[int, ...], ...]
+
 
 class Binding:
     """An execution context with the input shapes that are set in it, and what follows from them.
 
     Attributes:
         context: the ``tensorrt.IExecutionContext``.
-        key: the input shapes.
+        shapes: the input shapes.
         outputs: per output its name, shape and dtype; shape None where only running tells it.
+        templates: per output its name and a tensor like it that takes no memory, see ``fresh``.
     """
 
     def __init__(self, engine: Engine, context: Any):
         self.engine = engine
         self.context = context
-        self.key: Any = None
+        self.shapes: Shapes | None = None
         self.outputs: list[tuple[str, tuple[int, ...] | None, torch.dtype]] = []
+        self.templates: list[tuple[str, torch.Tensor | None]] = []
         self.allocators: dict[str, Any] = {}
         self._addresses: dict[str, int] = {}
 
-    def set_shapes(self, key: Any, shapes: Sequence[Sequence[int]]) -> None:
+    def set_shapes(self, shapes: Shapes) -> None:
         """Tell TensorRT the input shapes, and ask for those of the outputs."""
-        self.key = None
+        self.shapes = None
+        self.templates = []
         for spec, shape in zip(self.engine.inputs, shapes):
             if not self.context.set_input_shape(spec.name, tuple(shape)):
                 raise Torch2TrtError(f"input {spec.name!r}: TensorRT refused shape {tuple(shape)}")
@@ -50,7 +55,19 @@ class Binding:
             if not known and spec.name not in self.allocators:
                 allocator = self.allocators[spec.name] = create_allocator(self.engine.torch_device)
                 self.context.set_output_allocator(spec.name, allocator)
-        self.key = key
+        self.shapes = shapes
+
+    def make_templates(self) -> list[tuple[str, torch.Tensor | None]]:
+        """Fill ``templates``; ``torch.empty_like`` of one is the cheapest way to a fresh output."""
+        device = self.engine.torch_device
+        self.templates = [
+            (
+                name,
+                None if n is None else torch.empty((1,) * len(n), dtype=t, device=device).expand(n),
+            )
+            for name, n, t in self.outputs
+        ]
+        return self.templates
 
     def set_address(self, name: str, address: int) -> None:
         """Tell TensorRT where a tensor lies; nothing to do if it lay there before."""
@@ -69,13 +86,13 @@ class Binding:
 class Graph:
     """A captured CUDA graph for one set of input shapes, with its own buffers and execution context."""
 
-    def __init__(self, engine: Engine, after: Any, key: Any, shapes: Sequence[Sequence[int]]):
+    def __init__(self, engine: Engine, after: Any, shapes: Shapes):
         device = engine.torch_device
         self.generation = engine.generation
         self.graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device)
         bindings = Bindings(engine, stream.cuda_stream, stream.synchronize)
-        self._binding = binding = bindings.select(key, shapes)
+        self._binding = binding = bindings.select(shapes)
         if binding.allocators:
             raise Torch2TrtError("the shapes of its outputs depend on the values of its inputs")
         self.inputs = [
@@ -122,21 +139,21 @@ class Bindings:
         self._by_profile: dict[int, Binding] = {}
         self._current: Binding | None = None
 
-    def select(self, key: Any, shapes: Sequence[Sequence[int]]) -> Binding:
-        """The binding with these input shapes set; `key` is equal where the shapes are.
+    def select(self, shapes: Shapes) -> Binding:
+        """The binding with these input shapes set.
 
         Raises:
             InputMismatchError: a shape that the engine cannot take.
         """
         binding = self._current
-        if binding is not None and binding.key == key:
+        if binding is not None and binding.shapes == shapes:
             return binding
         profile = profile_of(self._engine.inputs, shapes)
         binding = self._by_profile.get(profile)
         if binding is None:
             binding = self._by_profile[profile] = self._adopt(profile) or self._create(profile)
-        if binding.key != key:
-            binding.set_shapes(key, shapes)
+        if binding.shapes != shapes:
+            binding.set_shapes(shapes)
         self._current = binding
         return binding
 
@@ -200,20 +217,20 @@ class Lane:
         self._after.record(side)
         self.stream.wait_event(self._after)
 
-    def graph(self, key: Any, shapes: Sequence[Sequence[int]]) -> Graph | None:
+    def graph(self, shapes: Shapes) -> Graph | None:
         """The captured graph of these shapes, captured now if new; None where capturing fails."""
-        graph = self._graphs.get(key)
+        graph = self._graphs.get(shapes)
         if graph is not None and graph.generation == self.engine.generation:
             return graph
         if not self._graphs_work:
             return None
         profile_of(self.engine.inputs, shapes)
         self.stream.synchronize()
-        self._graphs.pop(key, None)
+        self._graphs.pop(shapes, None)
         while len(self._graphs) >= MAX_GRAPHS:
             self._graphs.popitem(last=False)
         try:
-            graph = self._graphs[key] = Graph(self.engine, self.stream, key, shapes)
+            graph = self._graphs[shapes] = Graph(self.engine, self.stream, shapes)
         except (Torch2TrtError, RuntimeError) as error:
             self._graphs_work = False
             log.warning("no CUDA graph for this engine, it is launched without: %s", error)

@@ -9,11 +9,12 @@ import torch
 
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
-from .lane import Lane
+from .lane import Lane, Shapes
 
 _ALIGNMENT = (
     256  # bytes, asked for by TensorRT; torch allocates so, views into a tensor need not be
 )
+_empty_like = torch.empty_like
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream
 )
@@ -49,7 +50,6 @@ class TorchInferenceContext:
         self._given = given
         self._inputs = self.engine.inputs
         self._wanted = [(spec.name, spec.dtype) for spec in self._inputs]
-        self._single = len(self._inputs) == 1
         self._lanes: dict[int, Lane] = {}
         self._many_devices = torch.cuda.device_count() > 1
         self._stream = None if stream is None else _torch_stream(stream, self._device)
@@ -86,29 +86,29 @@ class TorchInferenceContext:
             ):
                 inputs = [self._usable(i, x) for i, x in enumerate(inputs)]
                 break
-        key = inputs[0].shape if self._single else tuple([x.shape for x in inputs])
+        shapes = tuple([x.shape for x in inputs])
         handle = _raw_stream(device)
         lane = self._lanes.get(handle) or self._new_lane(handle)
         with lane.gate:
             if self.cuda_graph:
-                graph = lane.graph(key, [x.shape for x in inputs])
+                graph = lane.graph(shapes)
                 if graph is not None:
                     return tuple(graph.run(inputs, lane.stream))
-            return self._launch(lane, key, inputs)
+            return self._launch(lane, shapes, inputs)
 
     def _launch(
-        self, lane: Lane, key: Any, inputs: Sequence[torch.Tensor]
+        self, lane: Lane, shapes: Shapes, inputs: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        binding = lane.bindings.select(key, [x.shape for x in inputs])
+        binding = lane.bindings.select(shapes)
         set_address = binding.set_address
         for x, (name, _) in zip(inputs, self._wanted):
             set_address(name, x.data_ptr() or lane.scratch)
-        outputs = []
-        for name, shape, dtype in binding.outputs:
-            if shape is None:
+        outputs: list[Any] = []
+        for name, template in binding.templates or binding.make_templates():
+            if template is None:
                 outputs.append(None)
                 continue
-            y = torch.empty(shape, dtype=dtype, device=lane.device)
+            y = _empty_like(template)
             set_address(name, y.data_ptr() or lane.scratch)
             outputs.append(y)
         lane.launch(binding)
