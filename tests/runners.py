@@ -50,7 +50,7 @@ def run_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dy
 
 
 def run_tvm(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False) -> list[torch.Tensor]:
-    """The Relax function, compiled for this CPU."""
+    """The Relax or Relay function, compiled for this CPU."""
     pytest.importorskip("tvm", reason="TVM is not installed")
     from torch2trt.backends import tvm_context_class
 
@@ -62,6 +62,8 @@ def run_tvm(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic
             for i, x in enumerate(inputs)
         ]
         module = ctx.finish(graph.run(symbolic))
+    if ctx.name == "relay":
+        return run_relay_module(module, inputs, {var.name_hint: value for var, value in ctx.tvm_weight_dict.items()})
     return run_relax_module(module, inputs, list(ctx.tvm_weight_dict.values()))
 
 
@@ -72,6 +74,13 @@ def run_relax_module(module: Any, inputs: Sequence[torch.Tensor], weights: Seque
     compiled = compile_cpu(module, None, list(weights))
     result = compiled(*inputs)
     return [torch.from_dlpack(r) if not isinstance(r, torch.Tensor) else r for r in _flat(result)]
+
+
+def run_relay_module(module: Any, inputs: Sequence[torch.Tensor], weights: dict[str, Any]) -> list[torch.Tensor]:
+    """Compile and run a Relay module on the CPU."""
+    from torch2trt.backends.relay_build import GraphExecutor, build_relay
+
+    return GraphExecutor(build_relay(module, weights, opt_level=2), torch.device("cpu"))(*inputs)
 
 
 def _flat(result: Any) -> list[Any]:

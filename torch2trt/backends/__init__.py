@@ -43,7 +43,7 @@ def tvm_context_class(dialect: str | None = None) -> type:
     if dialect not in (None, "relax", "relay"):
         raise BackendUnavailableError(f"dialect: got {dialect!r}, expected 'relax', 'relay' or None")
     for name in [dialect] if dialect else ["relax", "relay"]:
-        if name == "relax" and _dialect_module("relax.frontend.torch") is not None:
+        if name == "relax" and _dialect_module("tirx") is not None:
             return importlib.import_module(f"{__name__}.relax").RelaxContext
         if name == "relay" and _dialect_module("relay") is not None:
             return importlib.import_module(f"{__name__}.relay").RelayContext

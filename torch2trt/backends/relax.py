@@ -15,20 +15,12 @@ import torch
 import tvm
 from tvm import relax, tirx
 
-from ..fold import fold_batch_norm
-from ..graph import Graph
 from . import relax_exact
-from .base import Dim, Operand, SymbolicContext, Tensor
-from .relax_index import IndexPrimitives
-from .relax_math import MathPrimitives
-from .relax_nn import NetworkPrimitives
-
-DTYPE_NAMES = {
-    torch.float64: "float64", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16",
-    torch.int64: "int64", torch.int32: "int32", torch.int16: "int16", torch.int8: "int8", torch.uint8: "uint8",
-    torch.bool: "bool",
-}  # fmt: skip
-TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+from .base import Dim, Operand, Tensor
+from .tvm_base import DTYPE_NAMES, TORCH_DTYPES
+from .tvm_index import IndexPrimitives
+from .tvm_math import MathPrimitives
+from .tvm_nn import NetworkPrimitives
 
 
 def tvm_array(value: torch.Tensor) -> tvm.runtime.Tensor:
@@ -46,33 +38,25 @@ def _close_block(builder: relax.BlockBuilder, open_blocks: list[str]) -> None:
         builder._end_block()
 
 
-class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicContext):
+class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     """Builds ``main(inputs..., weights...)`` of an ``IRModule``.
 
     Attributes:
         network: the ``relax.BlockBuilder``.
-        tvm_weight_dict: the weights by function parameter, in the order of the parameters.
+        tvm_weight_dict: the weights, torch tensors by function parameter, in the order of the parameters.
     """
 
     name = "relax"
     lineage = ("relax", "tvm")
-    is_tvm = True
 
     def __init__(self) -> None:
         super().__init__()
         self.network = relax.BlockBuilder()
-        self.tvm_weight_dict: dict[relax.Var, torch.Tensor] = {}
-        self._inputs: list[relax.Var] = []
-        self._weights: dict[Any, relax.Var] = {}
         self._symbols: dict[str, tirx.Var] = {}
-        self._identifiers: set[str] = set()
         # No function scope of the builder: those live on a stack that all builders and threads share.
         self.network._begin_dataflow_block()
         self._open_blocks = ["main"]
         weakref.finalize(self, _close_block, self.network, self._open_blocks)
-
-    def rewrite(self, graph: Graph) -> Graph:
-        return fold_batch_norm(graph)
 
     # ---- the function ----------------------------------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
@@ -90,16 +74,6 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
         if key not in self._symbols:
             self._symbols[key] = tirx.Var(re.sub(r"\W", "_", key), "int64")
         return self._symbols[key]
-
-    def _identifier(self, name: str) -> str:
-        base = re.sub(r"\W", "_", name) or "value"
-        base = base if base[0].isalpha() or base[0] == "_" else f"_{base}"
-        result, count = base, 0
-        while result in self._identifiers:
-            count += 1
-            result = f"{base}_{count}"
-        self._identifiers.add(result)
-        return result
 
     def finish(self, outputs: Sequence[Operand]) -> tvm.IRModule:
         """Close ``main``; one output is given out as a tensor, several as a tuple.
@@ -124,18 +98,8 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
         return self.network.get()
 
     # ---- values ----------------------------------------------------------------------------------------------------
-    def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else id(value)
-        var = self._weights.get(key)
-        if var is None:
-            shape, dtype = list(value.shape), self.tvm_dtype(value.dtype)
-            var = relax.Var(self._identifier(self.unique(role)), relax.TensorType(shape, dtype))
-            self._weights[key] = var
-            self.tvm_weight_dict[var] = value
-        return var
-
-    def operand(self, value: Operand, role: str = "constant") -> Tensor:
-        return self.constant(value, role) if isinstance(value, torch.Tensor) else self.normalize(value)
+    def _variable(self, name: str, shape: Sequence[int], dtype: str) -> relax.Var:
+        return relax.Var(name, relax.TensorType(shape, dtype))
 
     def literal(self, value: torch.Tensor) -> Tensor:
         self.tvm_dtype(value.dtype)
@@ -157,12 +121,6 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
 
     def dtype(self, x: Tensor) -> torch.dtype:
         return TORCH_DTYPES[str(self.normalize(x).ty.dtype)]
-
-    def tvm_dtype(self, dtype: torch.dtype) -> str:
-        """The name TVM has for `dtype`."""
-        if dtype not in DTYPE_NAMES:
-            raise self.refuse(f"dtype {dtype} has no counterpart, expected one of {list(DTYPE_NAMES)}")
-        return DTYPE_NAMES[dtype]
 
     def op(self, name: str) -> Callable[..., relax.Expr]:
         """The Relax operator of a dotted name, such as ``nn.relu``."""
@@ -188,11 +146,11 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives, SymbolicC
         return value
 
     def te(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
-        """Emit a call of a TE function; 0-d constants among `args` are inlined where a tensor remains."""
         scalars = [relax_exact.scalar_or_expr(a) if isinstance(a, relax.Expr) else a for a in args]
-        if not any(self.is_tensor(a) for a in scalars):
-            scalars = list(args)
-        return self.emit(self.network.call_te(function, *scalars, primfunc_name_hint=name))
+        return self.te_index(function, *(scalars if any(map(self.is_tensor, scalars)) else args), name=name)
+
+    def te_index(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
+        return self.emit(self.network.call_te(function, *args, primfunc_name_hint=name))
 
     def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
         if all(isinstance(d, int) for d in dims):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tvm
-from tvm import relax, te, tirx, topi
+from tvm import relax, te, tirx
 
-from . import relax_te as T
+from . import tvm_pool
+from . import tvm_te as T
 
 _LEVEL = 11  # above TVM's own registrations
-_LIBM = "acos acosh asin asinh atan cos erf exp log rsqrt sigmoid sin sqrt tan"
 
 
 def scalar_or_expr(value: relax.Expr) -> Any:
@@ -63,29 +63,6 @@ def _lower_extreme(name: str, reducer: Any) -> None:
     _lower(name, rule)
 
 
-def max_pool(
-    x: te.Tensor, axes: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
-    before: Sequence[int], after: Sequence[int], dilation: Sequence[int],
-) -> te.Tensor:  # fmt: skip
-    """Max pooling over the spatial `axes` of a float tensor in any layout."""
-    if any(before) or any(after):
-        pads = [dict(zip(axes, amounts)) for amounts in (before, after)]
-        widths = [[pad.get(axis, 0) for axis in range(len(x.shape))] for pad in pads]
-        x = topi.nn.pad(x, *widths, pad_value=tirx.const(float("-inf"), x.dtype), name="pad_temp")
-    window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
-    shape = list(x.shape)
-    for axis, k, s, d in zip(axes, kernel, stride, dilation):
-        shape[axis] = (shape[axis] - d * (k - 1) - 1) // s + 1
-
-    def compute(*index: Any) -> Any:
-        at = list(index)
-        for axis, r, s, d in zip(axes, window, stride, dilation):
-            at[axis] = index[axis] * s + r.var * d
-        return T.max_reducer(x(*at), axis=window)
-
-    return te.compute(shape, compute, name="max_pool")
-
-
 def _lower_max_pool(rank: int) -> None:
     name = f"nn.max_pool{rank}d"
     inexact = tvm.ir.Op.get(f"relax.{name}").get_attr("FLegalize")
@@ -101,45 +78,10 @@ def _lower_max_pool(rank: int) -> None:
         before, after = padding[:rank], padding[len(padding) - rank :]
         kernel, stride, dilation = ([int(v) for v in a] for a in (attrs.pool_size, attrs.strides, attrs.dilation))
         return builder.call_te(
-            max_pool, x, axes, kernel, stride, before, after, dilation, primfunc_name_hint=f"max_pool{rank}d"
+            tvm_pool.max_pool, x, axes, kernel, stride, before, after, dilation, primfunc_name_hint=f"max_pool{rank}d"
         )
 
     _lower(name, rule)
-
-
-def normalize(
-    x: te.Tensor, axes: Sequence[int], weight: te.Tensor | None, bias: te.Tensor | None, eps: float
-) -> te.Tensor:
-    """(x - mean) / sqrt(var + eps) over `axes` in two passes, at least in float32."""
-    dtype = "float64" if T.dtype_name(x) == "float64" else "float32"
-    count = tirx.const(1, "int64")
-    for axis in axes:
-        count = count * x.shape[axis]
-    count = count.astype(dtype)
-    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
-
-    def value(t: te.Tensor, index: Sequence[Any], positions: Sequence[int]) -> Any:
-        return t(*[index[axis] for axis in positions]).astype(dtype)
-
-    total = T.reduction(x, axes, False, lambda v, r, _: te.sum(v.astype(dtype), axis=r), "norm_sum")
-
-    def squared(v: Any, reduce_axes: Any, at: Sequence[Any]) -> Any:
-        centred = v.astype(dtype) - value(total, at, kept) / count
-        return te.sum(centred * centred, axis=reduce_axes)
-
-    spread = T.reduction(x, axes, False, squared, "norm_spread")
-
-    def compute(*index: Any) -> Any:
-        centred = x(*index).astype(dtype) - value(total, index, kept) / count
-        variance = value(spread, index, kept) / count
-        result = centred / tirx.sqrt(variance + tirx.const(eps, dtype))
-        if weight is not None:
-            result = result * value(weight, index, axes)
-        if bias is not None:
-            result = result + value(bias, index, axes)
-        return result.astype(T.dtype_name(x))
-
-    return te.compute(x.shape, compute, name="norm")
 
 
 def _layer_norm(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
@@ -147,19 +89,14 @@ def _layer_norm(builder: relax.BlockBuilder, call: Any) -> relax.Expr:
     axes = [int(a) % x.ty.ndim for a in call.attrs.axes]
     weight = weight if call.attrs.scale else None
     bias = bias if call.attrs.center else None
-    return builder.call_te(normalize, x, axes, weight, bias, float(call.attrs.epsilon), primfunc_name_hint="layer_norm")
+    return builder.call_te(
+        tvm_pool.normalize, x, axes, weight, bias, float(call.attrs.epsilon), primfunc_name_hint="layer_norm"
+    )
 
 
 def _register() -> None:
-    for name in _LIBM.split():
-        _lower_elementwise(name, getattr(tirx, name))
-    for name in ("tanh", "sinh", "cosh", "atanh", "maximum", "minimum", "equal", "not_equal"):
-        _lower_elementwise(name, getattr(T, name))
-    _lower_elementwise("nn.relu", T.relu)
-    _lower_elementwise("isnan", tirx.isnan)
-    _lower_elementwise("isinf", tirx.isinf)
-    _lower_elementwise("power", tirx.pow)
-    _lower_elementwise("atan2", tirx.atan2)
+    for name, function in T.EXACT.items():
+        _lower_elementwise(name, function)
     _lower_extreme("max", T.max_reducer)
     _lower_extreme("min", T.min_reducer)
     for rank in (1, 2, 3):

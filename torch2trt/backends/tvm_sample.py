@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tvm import te, tirx
 
-from . import relax_te as T
+from . import tvm_te as T
+from .tvm_names import te, tirx
 
 Expr = Any
 RESIZE = ("nearest", "nearest-exact", "linear", "cubic")

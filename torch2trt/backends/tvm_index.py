@@ -1,4 +1,7 @@
-"""Shapes, padding, gathering and scattering for Relax."""
+"""Shapes, padding, gathering and scattering for both TVM dialects.
+
+Operators go by their Relax names.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tvm import relax, te, tirx
-from tvm.sym import Analyzer
 
-from .base import Dim, Operand, SymbolicContext, Tensor
+from .base import Dim, Operand, Tensor
+from .tvm_base import TVMContext
+from .tvm_names import Analyzer, te, tirx
 
-R = relax.op
 SCATTER = {None: "update", "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
 
 
@@ -105,21 +107,21 @@ def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, compute, name="paste")
 
 
-class IndexPrimitives(SymbolicContext):
-    """A part of ``RelaxContext``."""
+class IndexPrimitives(TVMContext):
+    """A part of ``RelaxContext`` and ``RelayContext``."""
 
     # ---- shapes ----------------------------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-        return self.emit(R.reshape(x, list(shape)))
+        return self.emit(self.op("reshape")(x, list(shape)))
 
     def permute(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        return x if list(dims) == sorted(dims) else self.emit(R.permute_dims(x, list(dims)))
+        return x if list(dims) == sorted(dims) else self.emit(self.op("permute_dims")(x, list(dims)))
 
     def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
-        return self.emit(R.broadcast_to(self.operand(x), list(shape)))
+        return self.emit(self.op("broadcast_to")(self.operand(x), list(shape)))
 
     def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
-        return self.emit(R.concat([self.operand(x) for x in xs], axis))
+        return self.emit(self.op("concat")([self.operand(x) for x in xs], axis))
 
     def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
         full = [_whole(start, step) and start is not None for start, step in zip(starts, steps)]
@@ -130,7 +132,7 @@ class IndexPrimitives(SymbolicContext):
         if forward and _static([v for a in cut for v in (starts[a], sizes[a])]) and all(sizes[a] for a in cut):
             begin = [starts[a] for a in cut]
             end = [starts[a] + (sizes[a] - 1) * steps[a] + 1 for a in cut]
-            return self.emit(R.strided_slice(x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True))
+            return self.emit(self.op("strided_slice")(x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True))
         return self.te(_strided, x, list(starts), list(sizes), list(steps), name="strided_slice")
 
     def _same(self, a: Dim, b: Dim) -> bool:
@@ -148,17 +150,13 @@ class IndexPrimitives(SymbolicContext):
             return self.cast(self.pad(self.cast(x, torch.uint8), before, after, mode, int(bool(value))), dtype)
         if dtype.is_floating_point and _static([*before, *after]):
             widths = [amount for pair in zip(before, after) for amount in pair]
-            return self.emit(R.nn.pad(x, widths, "constant", float(value)))
+            return self.emit(self.op("nn.pad")(x, widths, "constant", float(value)))
         number = tirx.const(value if dtype.is_floating_point else int(value), self.tvm_dtype(dtype))
         return self.te(_pad_constant, x, list(before), list(after), number, name="pad")
 
     # ---- indexing --------------------------------------------------------------------------------------------------
-    def _te_index(self, function: Any, *args: Any, name: str) -> Tensor:
-        """Like ``te``, with 0-d constants as tensors."""
-        return self.emit(self.network.call_te(function, *args, primfunc_name_hint=name))
-
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        return self._te_index(_take, self.operand(x), self.operand(index), axis, name="take")
+        return self.te_index(_take, self.operand(x), self.operand(index), axis, name="take")
 
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
         x, index = self.operand(x), self.operand(index)
@@ -166,13 +164,13 @@ class IndexPrimitives(SymbolicContext):
             x = self.reshape(x, [1])
         if not self.shape(index):
             return self.reshape(self.gather(x, self.reshape(index, [1]), axis), [])
-        return self._te_index(_gather, x, index, axis, name="gather")
+        return self.te_index(_gather, x, index, axis, name="gather")
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
         x, index = self.operand(x), self.operand(index)
         if not isinstance(self.shape(index)[-1], int):
             raise self.refuse("gather_nd with an index of dynamic depth")
-        return self._te_index(_gather_nd, x, index, name="gather_nd")
+        return self.te_index(_gather_nd, x, index, name="gather_nd")
 
     def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
         x, index, source = self.operand(x), self.operand(index), self.operand(source)
@@ -199,7 +197,7 @@ class IndexPrimitives(SymbolicContext):
         sizes[axis] = self.shape(x)[axis]
         index = self.cast(index, torch.int64)
         part = self.slice(x, [0] * len(sizes), sizes, [1] * len(sizes))
-        result = self.emit(R.scatter_elements(part, index, source, axis, mode))
+        result = self.emit(self.op("scatter_elements")(part, index, source, axis, mode))
         return result if part is x else self.te(_paste, x, result, name="paste")
 
     def _scatter_extreme(self, x: Tensor, index: Tensor, source: Tensor, axis: int, reduction: str) -> Tensor:
@@ -221,7 +219,7 @@ class IndexPrimitives(SymbolicContext):
         if accumulate and dtype == torch.bool:
             raise self.refuse("scatter_nd that adds booleans")
         x, source = self.cast(x, storage), self.cast(source, storage)
-        return self.cast(self.emit(R.scatter_nd(x, index, source, "add" if accumulate else "update")), dtype)
+        return self.cast(self.emit(self.op("scatter_nd")(x, index, source, "add" if accumulate else "update")), dtype)
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
         if _static([start, length]):
@@ -230,4 +228,4 @@ class IndexPrimitives(SymbolicContext):
         def compute(start: Any, length: Any) -> te.Tensor:
             return te.compute([length], lambda i: (start + i * step).astype("int64"), name="arange")
 
-        return self._te_index(compute, start, length, name="arange")
+        return self.te_index(compute, start, length, name="arange")

@@ -1,26 +1,27 @@
-"""Elementwise functions, reductions, scans and sorting for Relax."""
+"""Elementwise functions, reductions, scans and sorting for both TVM dialects.
+
+Operators go by their Relax names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from tvm import relax, te, tirx, topi
+from tvm import topi
 
-from . import relax_te as T
-from .base import Dim, Operand, SymbolicContext, Tensor
+from . import tvm_te as T
+from .base import Dim, Operand, Tensor
+from .tvm_base import TVMContext
+from .tvm_names import tirx
 
-R = relax.op
 HALF = (torch.float16, torch.bfloat16)
 
-UNARY = {
-    "abs": R.abs, "neg": R.negative, "sign": R.sign, "exp": R.exp, "log": R.log, "sqrt": R.sqrt, "rsqrt": R.rsqrt,
-    "sin": R.sin, "cos": R.cos, "tan": R.tan, "asin": R.asin, "acos": R.acos, "atan": R.atan, "sinh": R.sinh,
-    "cosh": R.cosh, "tanh": R.tanh, "asinh": R.asinh, "acosh": R.acosh, "atanh": R.atanh, "ceil": R.ceil,
-    "floor": R.floor, "round": R.round, "trunc": R.trunc, "erf": R.erf, "sigmoid": R.sigmoid, "relu": R.nn.relu,
-    "logical_not": R.logical_not, "bitwise_not": R.bitwise_not, "isnan": R.isnan, "isinf": R.isinf,
-}  # fmt: skip
+_SAME = (
+    "abs sign exp log sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh ceil floor round trunc "
+    "erf sigmoid logical_not bitwise_not isnan isinf"
+).split()
+UNARY = {"neg": "negative", "relu": "nn.relu", **dict(zip(_SAME, _SAME))}
 UNARY_TE = {
     "expm1": T.wide(T.expm1), "log1p": T.wide(tirx.log1p), "log2": T.wide(tirx.log2),
     "reciprocal": T.wide(lambda x: T.const(1, x) / x),
@@ -28,22 +29,22 @@ UNARY_TE = {
 ROUNDING = {"ceil", "floor", "round", "trunc"}
 
 BINARY = {
-    "add": R.add, "sub": R.subtract, "mul": R.multiply, "div": R.divide, "pow": R.power, "maximum": R.maximum,
-    "minimum": R.minimum, "atan2": R.atan2, "eq": R.equal, "ne": R.not_equal, "lt": R.less, "le": R.less_equal,
-    "gt": R.greater, "ge": R.greater_equal, "logical_and": R.logical_and, "logical_or": R.logical_or,
-    "logical_xor": R.logical_xor, "bitwise_and": R.bitwise_and, "bitwise_or": R.bitwise_or,
-    "bitwise_xor": R.bitwise_xor,
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power", "maximum": "maximum",
+    "minimum": "minimum", "atan2": "atan2", "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
+    "gt": "greater", "ge": "greater_equal", "logical_and": "logical_and", "logical_or": "logical_or",
+    "logical_xor": "logical_xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or",
+    "bitwise_xor": "bitwise_xor",
 }  # fmt: skip
 BINARY_TE = {
     "floordiv": T.wide(T.floordiv), "truncdiv": T.truncdiv, "remainder": T.wide(T.remainder),
     "fmod": T.wide(T.fmod), "shift_left": T.shift_left, "shift_right": T.shift_right,
 }  # fmt: skip
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
-REDUCTIONS = {"sum": R.sum, "prod": R.prod, "mean": R.mean, "max": R.max, "min": R.min}
+REDUCTIONS = {"sum", "prod", "mean", "max", "min"}
 
 
-class MathPrimitives(SymbolicContext):
-    """A part of ``RelaxContext``."""
+class MathPrimitives(TVMContext):
+    """A part of ``RelaxContext`` and ``RelayContext``."""
 
     def _float32(self, x: Tensor) -> Tensor:
         """`x`, in float32 where it is half precision."""
@@ -57,8 +58,8 @@ class MathPrimitives(SymbolicContext):
         if dtype == torch.bool:
             return self.binary("ne", x, self.literal(torch.zeros((), dtype=source)))
         if source.is_floating_point and dtype in (torch.uint8, torch.int8, torch.int16):
-            x = self.emit(R.astype(x, "int32"))  # a negative number wraps, as in PyTorch
-        return self.emit(R.astype(x, self.tvm_dtype(dtype)))
+            x = self.emit(self.op("astype")(x, "int32"))  # a negative number wraps, as in PyTorch
+        return self.emit(self.op("astype")(x, self.tvm_dtype(dtype)))
 
     def unary(self, name: str, x: Tensor) -> Tensor:
         dtype = self.dtype(x)
@@ -67,7 +68,7 @@ class MathPrimitives(SymbolicContext):
         if name == "bitwise_not" and dtype == torch.bool:
             name = "logical_not"
         if name in UNARY:
-            return self.emit(UNARY[name](x))
+            return self.emit(self.op(UNARY[name])(x))
         if name in UNARY_TE:
             return self.te(T.elementwise(UNARY_TE[name], name), x, name=name)
         raise self._missing(f"unary {name}")
@@ -80,41 +81,17 @@ class MathPrimitives(SymbolicContext):
         if dtype == torch.bool and name in COMPARISONS:
             a, b = self.cast(a, torch.uint8), self.cast(b, torch.uint8)
         if name == "pow" and not dtype.is_floating_point:
-            return self._integer_power(a, b)
+            return self.te_index(T.integer_power, a, b, name="integer_power")
         if name == "truncdiv" and dtype.is_floating_point:
             return self.unary("trunc", self.binary("div", a, b))
         if name in BINARY:
-            return self.emit(BINARY[name](a, b))
+            return self.emit(self.op(BINARY[name])(a, b))
         if name in BINARY_TE:
             return self.te(T.elementwise(BINARY_TE[name], name), a, b, name=name)
         raise self._missing(f"binary {name}")
 
-    def _integer_power(self, base: Tensor, exponent: Tensor) -> Tensor:
-        """Wraps as PyTorch does; a negative exponent gives 0 except for the bases 1 and -1."""
-        bits = torch.iinfo(self.dtype(base)).bits
-
-        def power(b: te.Tensor, e: te.Tensor) -> te.Tensor:
-            step = te.reduce_axis((0, bits), name="step")
-            product = te.comm_reducer(lambda p, q: p * q, lambda t: tirx.const(1, t), name="product")
-            shape = T.broadcast_shape([b, e])
-
-            def compute(*index: Any) -> Any:
-                value, count = T.load(b, index), T.load(e, index)
-                one = T.const(1, value)
-                unit = tirx.any(tirx.EQ(value, one), tirx.EQ(value, T.const(-1, value)))
-                parity = tirx.floormod(count, T.const(2, count))
-                count = tirx.Select(unit, parity, tirx.Select(count < T.const(0, count), T.const(bits, count), count))
-                value = tirx.Select(
-                    tirx.all(tirx.Not(unit), T.load(e, index) < T.const(0, count)), T.const(0, value), value
-                )
-                return product(tirx.Select(step.var.astype(T.dtype_name(count)) < count, value, one), axis=step)
-
-            return te.compute(shape, compute, name="integer_power")
-
-        return self.emit(self.network.call_te(power, base, exponent, primfunc_name_hint="integer_power"))
-
     def where(self, condition: Operand, a: Operand, b: Operand) -> Tensor:
-        return self.emit(R.where(self.operand(condition), self.operand(a), self.operand(b)))
+        return self.emit(self.op("where")(self.operand(condition), self.operand(a), self.operand(b)))
 
     # ---- reductions, scans, sorting --------------------------------------------------------------------------------
     def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
@@ -134,7 +111,7 @@ class MathPrimitives(SymbolicContext):
         if dtype == torch.bool and name in ("max", "min"):
             return self.reduce("any" if name == "max" else "all", x, axes, keepdim)
         wide = x if name in ("max", "min") else self._float32(x)
-        return self.cast(self.emit(REDUCTIONS[name](wide, axes, keepdim)), dtype)
+        return self.cast(self.emit(self.op(name)(wide, axes, keepdim)), dtype)
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
         if self.dtype(x) == torch.bool:
@@ -147,7 +124,7 @@ class MathPrimitives(SymbolicContext):
             return x
         dtype = self.dtype(x)
         if name in ("sum", "prod"):
-            scan = R.cumsum if name == "sum" else R.cumprod
+            scan = self.op("cumsum" if name == "sum" else "cumprod")
             wide = self._float32(x)
             return self.cast(self.emit(scan(wide, axis, self.tvm_dtype(self.dtype(wide)))), dtype)
         length = self.shape(x)[axis]
@@ -178,7 +155,7 @@ class MathPrimitives(SymbolicContext):
     def _order(self, x: Tensor, axis: int, descending: bool) -> Tensor:
         if any(isinstance(d, int) and d == 0 for d in self.shape(x)):
             return self.cast(x, torch.int64)
-        return self.emit(R.argsort(self._sort_key(x), axis, descending, "int64"))
+        return self.emit(self.op("argsort")(self._sort_key(x), axis, descending, "int64"))
 
     def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         if not isinstance(k, int):

@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from tvm import te, tirx
+from .tvm_names import te, tirx
 
 Expr = Any  # a TIR expression
 Scalar = Callable[..., Expr]
@@ -20,7 +20,7 @@ HALF = ("float16", "bfloat16")
 
 def dtype_name(x: Any) -> str:
     """The dtype of a TE tensor or of a TIR expression, as a string."""
-    return str(x.dtype) if isinstance(x, te.Tensor) else str(x.ty.dtype)
+    return str(x.dtype if isinstance(x, te.Tensor) or not hasattr(x, "ty") else x.ty.dtype)
 
 
 def is_float(x: Any) -> bool:
@@ -75,6 +75,7 @@ def broadcast_shape(xs: Sequence[Any]) -> list[Any]:
     return result
 
 
+@lru_cache
 def elementwise(function: Scalar, name: str) -> Callable[..., te.Tensor]:
     """A TE function that applies a scalar function with broadcasting."""
 
@@ -191,6 +192,24 @@ def not_equal(a: Expr, b: Expr) -> Expr:
     return tirx.any(a < b, a > b, tirx.isnan(a), tirx.isnan(b))
 
 
+def integer_power(base: te.Tensor, exponent: te.Tensor) -> te.Tensor:
+    """Wraps as PyTorch does; a negative exponent gives 0 except for the bases 1 and -1."""
+    bits = int(dtype_name(base).lstrip("uint"))
+    step = te.reduce_axis((0, bits), name="step")
+    product = te.comm_reducer(lambda p, q: p * q, lambda t: tirx.const(1, t), name="product")
+
+    def compute(*index: Any) -> Any:
+        value, count = load(base, index), load(exponent, index)
+        one = const(1, value)
+        unit = tirx.any(tirx.EQ(value, one), tirx.EQ(value, const(-1, value)))
+        parity = tirx.floormod(count, const(2, count))
+        count = tirx.Select(unit, parity, tirx.Select(count < const(0, count), const(bits, count), count))
+        value = tirx.Select(tirx.all(tirx.Not(unit), load(exponent, index) < const(0, count)), const(0, value), value)
+        return product(tirx.Select(step.var.astype(dtype_name(count)) < count, value, one), axis=step)
+
+    return te.compute(broadcast_shape([base, exponent]), compute, name="integer_power")
+
+
 def _divisor(b: Expr) -> Expr:
     """An integer divisor that does not stop the process: by zero PyTorch raises, here the result is meaningless."""
     return tirx.Select(b == const(0, b), const(1, b), b)
@@ -248,6 +267,15 @@ def sort_key(x: Expr) -> Expr:
     mirrored = tirx.bitwise_xor(raw, const(2 ** (bits - 1) - 1, raw))
     ordered = tirx.Select(raw < const(0, raw), mirrored, raw)
     return tirx.Select(tirx.isnan(x), const(2 ** (bits - 1) - 1, raw), ordered)
+
+
+LIBM = "acos acosh asin asinh atan cos erf exp log rsqrt sigmoid sin sqrt tan"
+EXACT: dict[str, Scalar] = {
+    **{name: getattr(tirx, name) for name in LIBM.split()},
+    "tanh": tanh, "sinh": sinh, "cosh": cosh, "atanh": atanh, "maximum": maximum, "minimum": minimum,
+    "equal": equal, "not_equal": not_equal, "nn.relu": relu, "isnan": tirx.isnan, "isinf": tirx.isinf,
+    "power": tirx.pow, "atan2": tirx.atan2,
+}  # by operator: what replaces TVM's own lowering, which loses NaN, small numbers or half precision  # fmt: skip
 
 
 # ---- reductions --------------------------------------------------------------------------------------------------

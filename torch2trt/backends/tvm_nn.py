@@ -1,57 +1,22 @@
-"""Products, convolutions, pooling, normalisation and attention for Relax."""
+"""Products, convolutions, pooling, normalisation and attention for both TVM dialects.
+
+Operators go by their Relax names.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from tvm import relax, te, tirx
 
-from . import relax_exact, relax_sample
-from . import relax_te as T
-from .base import Dim, Operand, SymbolicContext, Tensor
-
-R = relax.op
-CONV = {1: R.nn.conv1d, 2: R.nn.conv2d, 3: R.nn.conv3d}
-CONV_TRANSPOSE = {1: R.nn.conv1d_transpose, 2: R.nn.conv2d_transpose, 3: R.nn.conv3d_transpose}
-MAX_POOL = {1: R.nn.max_pool1d, 2: R.nn.max_pool2d, 3: R.nn.max_pool3d}
-AVG_POOL = {1: R.nn.avg_pool1d, 2: R.nn.avg_pool2d, 3: R.nn.avg_pool3d}
+from . import tvm_pool, tvm_sample
+from .base import Dim, Operand, Tensor
+from .tvm_base import TVMContext
 
 
-def _avg_pool(
-    x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], sizes: Sequence[Any],
-    count_include_pad: bool,
-) -> te.Tensor:  # fmt: skip
-    """Windows may hang over the padded input; they are divided by what lies inside."""
-    lead = len(x.shape) - len(kernel)
-    spatial = x.shape[lead:]
-    window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
-
-    def load(*index: Any) -> Any:
-        at = [index[lead + i] * s - p + r.var for i, (s, p, r) in enumerate(zip(stride, padding, window))]
-        inside = tirx.all(*[tirx.all(a >= 0, a < d) for a, d in zip(at, spatial)])
-        return te.sum(tirx.if_then_else(inside, x(*index[:lead], *at), T.const(0, x(*index[:lead], *at))), axis=window)
-
-    shape = [*x.shape[:lead], *sizes]
-    total = te.compute(shape, load, name="pool_sum")
-
-    def divide(*index: Any) -> Any:
-        count = tirx.const(1, "int64")
-        for i, (k, s, p, d) in enumerate(zip(kernel, stride, padding, spatial)):
-            start = index[lead + i] * s - p
-            end = tirx.min(start + k, d + p)
-            if not count_include_pad:
-                start, end = tirx.max(start, 0), tirx.min(end, d)
-            count = count * (end - start)
-        return total(*index) / count.astype(T.dtype_name(x))
-
-    return te.compute(shape, divide, name="avg_pool")
-
-
-class NetworkPrimitives(SymbolicContext):
-    """A part of ``RelaxContext``."""
+class NetworkPrimitives(TVMContext):
+    """A part of ``RelaxContext`` and ``RelayContext``."""
 
     # ---- products --------------------------------------------------------------------------------------------------
     def _accumulate(self, *xs: Tensor) -> dict[str, str]:
@@ -61,7 +26,7 @@ class NetworkPrimitives(SymbolicContext):
 
     def matmul(self, a: Operand, b: Operand) -> Tensor:
         a, b = self.operand(a, "weight"), self.operand(b, "weight")
-        product = self.emit(R.matmul(a, b, **self._accumulate(a, b)))
+        product = self.emit(self.op("matmul")(a, b, **self._accumulate(a, b)))
         return self.cast(product, self.dtype(a))
 
     def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
@@ -74,7 +39,7 @@ class NetworkPrimitives(SymbolicContext):
             if set(output) | shared >= set(terms[0]) | set(terms[1]):
                 return self._contract(terms, output, xs)
         wide = [self.cast(x, torch.float32) for x in xs] if dtype in (torch.float16, torch.bfloat16) else xs
-        return self.cast(self.emit(R.einsum(wide, f"{left}->{output}")), dtype)
+        return self.cast(self.emit(self.op("einsum")(wide, f"{left}->{output}")), dtype)
 
     def _contract(self, terms: Sequence[str], output: str, xs: Sequence[Tensor]) -> Tensor:
         """Two operands as one batched matrix product."""
@@ -101,7 +66,7 @@ class NetworkPrimitives(SymbolicContext):
         if bias is not None:
             bias = self.cast(self.operand(bias, "bias"), self.dtype(x))
             shape = [1, self.shape(bias)[0], *[1] * (len(self.shape(x)) - 2)]
-            x = self.emit(R.add(x, self.reshape(bias, shape)))
+            x = self.emit(self.op("add")(x, self.reshape(bias, shape)))
         return self.cast(x, dtype)
 
     def conv(
@@ -111,7 +76,7 @@ class NetworkPrimitives(SymbolicContext):
         weight = self.operand(weight, "weight")
         before, after = zip(*padding)
         y = self.emit(
-            CONV[len(stride)](
+            self.op(f"nn.conv{len(stride)}d")(
                 x, weight, list(stride), [*before, *after], list(dilation), groups, **self._accumulate(x, weight)
             )
         )
@@ -129,7 +94,7 @@ class NetworkPrimitives(SymbolicContext):
             if more >= s:  # TVM has no output padding of a stride or more: pad less behind, then with zeros
                 extra[i], after[i], zeros[i] = 0, max(0, p - more), max(0, more - p)
         arguments = list(stride), [*padding, *after], extra, list(dilation), groups
-        y = self.emit(CONV_TRANSPOSE[len(stride)](x, weight, *arguments))
+        y = self.emit(self.op(f"nn.conv{len(stride)}d_transpose")(x, weight, *arguments))
         if any(zeros):
             y = self.pad(y, [0] * len(self.shape(y)), [0, 0, *zeros], "constant")
         return self._add_bias(y, bias, dtype)
@@ -161,7 +126,7 @@ class NetworkPrimitives(SymbolicContext):
             raise self.refuse(f"max_pool of {dtype}")
         _, over = self._pool_sizes(x, kernel, stride, padding, dilation, ceil_mode)
         after = [max(0, o) if ceil_mode else p for o, p in zip(over, padding)]
-        pool = MAX_POOL[len(kernel)]
+        pool = self.op(f"nn.max_pool{len(kernel)}d")
         return self.emit(pool(x, list(kernel), list(stride), [*padding, *after], list(dilation)))
 
     def avg_pool(
@@ -173,8 +138,8 @@ class NetworkPrimitives(SymbolicContext):
         wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
         if any(isinstance(o, int) and o > p for o, p in zip(over, padding)):
             arguments = list(kernel), list(stride), list(padding), sizes, count_include_pad
-            return self.cast(self.te(_avg_pool, wide, *arguments, name="avg_pool"), dtype)
-        pool = AVG_POOL[len(kernel)]
+            return self.cast(self.te(tvm_pool.avg_pool, wide, *arguments, name="avg_pool"), dtype)
+        pool = self.op(f"nn.avg_pool{len(kernel)}d")
         pads = [*padding, *padding]
         y = self.emit(pool(wide, list(kernel), list(stride), pads, [1] * len(kernel), False, count_include_pad))
         return self.cast(y, dtype)
@@ -183,13 +148,13 @@ class NetworkPrimitives(SymbolicContext):
     def resize(
         self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
-        if mode not in relax_sample.RESIZE:
+        if mode not in tvm_sample.RESIZE:
             raise self._missing(f"resize {mode}")
         dtype = self.dtype(x)
         if not dtype.is_floating_point and not mode.startswith("nearest"):
             raise self.refuse(f"resize {mode} of {dtype}")
         arguments = list(size), mode, bool(align_corners), list(scales)
-        return self.te(relax_sample.resize, x, *arguments, name=f"resize_{mode.replace('-', '_')}")
+        return self.te(tvm_sample.resize, x, *arguments, name=f"resize_{mode.replace('-', '_')}")
 
     def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
         grid = self.operand(grid, "grid")
@@ -198,13 +163,13 @@ class NetworkPrimitives(SymbolicContext):
             raise self._missing(f"grid_sample {mode} {padding}")
         if mode == "bicubic" and rank != 2:
             raise self.refuse("bicubic grid_sample of other than 2 spatial dimensions")
-        return self.te(relax_sample.grid_sample, x, grid, mode, padding, bool(align_corners), name="grid_sample")
+        return self.te(tvm_sample.grid_sample, x, grid, mode, padding, bool(align_corners), name="grid_sample")
 
     # ---- normalisation ---------------------------------------------------------------------------------------------
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         dtype = self.dtype(x)
         wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
-        return self.cast(self.emit(R.nn.softmax(wide, axis)), dtype)
+        return self.cast(self.emit(self.op("nn.softmax")(wide, axis)), dtype)
 
     def layer_norm(
         self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
@@ -215,7 +180,9 @@ class NetworkPrimitives(SymbolicContext):
             raise self.refuse("layer_norm over a dynamic size")
         scale = self.operand(weight, "weight") if weight is not None else self.literal(torch.ones(sizes, dtype=dtype))
         shift = self.operand(bias, "bias") if bias is not None else self.literal(torch.zeros(sizes, dtype=dtype))
-        return self.emit(R.nn.layer_norm(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None))
+        return self.emit(
+            self.op("nn.layer_norm")(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None)
+        )
 
     def group_norm(
         self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
@@ -224,12 +191,12 @@ class NetworkPrimitives(SymbolicContext):
         wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
         rest = math.prod(shape[2:], start=shape[1] // groups)
         grouped = self.reshape(wide, [shape[0], groups, rest])
-        y = self.te(relax_exact.normalize, grouped, [2], None, None, float(eps), name="group_norm")
+        y = self.te(tvm_pool.normalize, grouped, [2], None, None, float(eps), name="group_norm")
         y = self.reshape(y, shape)
-        for parameter, role, combine in ((weight, "weight", R.multiply), (bias, "bias", R.add)):
+        for parameter, role, combine in ((weight, "weight", "multiply"), (bias, "bias", "add")):
             if parameter is not None:
                 value = self.cast(self.operand(parameter, role), self.dtype(wide))
-                y = self.emit(combine(y, self.reshape(value, [1, shape[1], *[1] * (len(shape) - 2)])))
+                y = self.emit(self.op(combine)(y, self.reshape(value, [1, shape[1], *[1] * (len(shape) - 2)])))
         return self.cast(y, dtype)
 
     def attention(

@@ -1,0 +1,86 @@
+"""Compiles Relay functions for a CPU and runs them with the graph executor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import tvm
+from tvm import relay
+from tvm.contrib import graph_executor
+
+from ..errors import EngineBuildError, InputMismatchError
+
+_NEWEST = {"sse4a avx512vnni": "znver4", "avx512f": "skylake-avx512", "avx2": "core-avx2"}
+
+
+def relay_target(mcpu: str | None = None) -> tvm.target.Target:
+    """The TVM target of this machine, or of the processor that LLVM calls `mcpu`, named in full."""
+    triple, host, features = (
+        tvm.get_global_func(f"tvm.codegen.llvm.Get{what}")()
+        for what in ("ProcessTriple", "HostCPUName", "HostCPUFeatures")
+    )
+    if host == "generic":  # newer than this LLVM
+        known = [cpu for feature, cpu in _NEWEST.items() if all(bool(features.get(f, False)) for f in feature.split())]
+        host = known[0] if known else host
+    return tvm.target.Target(f"llvm -mtriple={triple} -mcpu={mcpu or host}")
+
+
+def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3) -> Any:
+    """``relay.build`` with the thread pool as large as PyTorch's.
+
+    Args:
+        module: an ``IRModule`` or a ``relay.Function``.
+        params: the weights by name; they become a part of the program, in the layout its kernels want.
+        target: by default this machine.
+        opt_level: of TVM's ``PassContext``.
+
+    Raises:
+        EngineBuildError: TVM refused.
+    """
+    os.environ.setdefault("TVM_NUM_THREADS", str(torch.get_num_threads()))
+    target = target or relay_target()
+    try:
+        with tvm.transform.PassContext(opt_level=opt_level):
+            return relay.build(module, target, params=dict(params))
+    except (tvm.TVMError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise EngineBuildError(f"TVM could not compile for {target}: {error}") from error
+
+
+class GraphExecutor:
+    """Calls what ``relay.build`` returned on torch tensors; inputs and outputs are copied.
+
+    Args:
+        factory: what ``relay.build`` returned, or a loaded runtime module of it.
+        device: a torch device.
+
+    Attributes:
+        input_names: the inputs in the order of the function, without the weights.
+    """
+
+    def __init__(self, factory: Any, device: torch.device) -> None:
+        self._module = graph_executor.GraphModule(factory["default"](tvm.device(device.type, device.index or 0)))
+        self._device = device
+        graph = json.loads(factory.get_graph_json())
+        weights = set(factory.get_params())
+        names = [graph["nodes"][i]["name"] for i in graph["arg_nodes"]]
+        self.input_names = [name for name in names if name not in weights]
+
+    def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Run on inputs in order.
+
+        Raises:
+            InputMismatchError: a shape or dtype does not fit.
+        """
+        for name, value in zip(self.input_names, inputs):
+            slot, given = self._module.get_input(name), value.cpu().numpy()
+            if tuple(slot.shape) != given.shape or slot.dtype != given.dtype.name:
+                got, expected = f"{given.dtype.name}{list(given.shape)}", f"{slot.dtype}{list(slot.shape)}"
+                raise InputMismatchError(f"input {name!r}: got {got}, expected {expected}")
+            slot.copyfrom(given)
+        self._module.run()
+        outputs = [self._module.get_output(i).numpy() for i in range(self._module.get_num_outputs())]
+        return [torch.from_numpy(y).to(self._device) for y in outputs]
