@@ -96,7 +96,7 @@ def tanh(x: Any) -> Any:
         size = tirx.max(x, const(0.0) - x)
         small = _let(x * x, lambda t: x * t * _horner(t, _TANH) + x)
         large = const(1.0) - const(2.0) / (exp(size * const(2.0)) + const(1.0))
-        signed = tirx.Select(x < const(0.0), const(0.0) - large, large)
+        signed = _let(large, lambda v: tirx.Select(x < const(0.0), const(0.0) - v, v))
         return tirx.Select(size < const(0.625), small, signed)
 
     return _let(x, parts)
