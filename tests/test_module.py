@@ -642,7 +642,10 @@ def test_simulate_gives_the_engines_numbers():
     same(TensorRTModuleWrapper(model, 4).simulate(x), model(x))
 
 
-@pytest.mark.skipif(not trt_api.is_rtx(), reason="builds ahead of time with TensorRT-RTX only")
+@pytest.mark.skipif(
+    not (trt_api.available() and trt_api.is_rtx()),
+    reason="builds ahead of time with TensorRT-RTX only",
+)
 def test_build_writes_a_file_that_says_how_to_call_it(tmp_path):
     path = tmp_path / "net.engine"
     TensorRTModuleWrapper(net(), 4, input_names=["image"]).build(path, images())
