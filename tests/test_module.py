@@ -547,6 +547,18 @@ def test_an_engine_that_is_not_finite_is_an_error(machine, monkeypatch):
     wrapped.train()(images(2)).sum().backward()
 
 
+def test_an_overflow_names_the_first_layer(machine):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[1].weight.fill_(1e5)
+    wrapped = TensorRTModuleWrapper(model, 2, dtype="float16")
+    with pytest.raises(EngineBuildError, match=r"not finite come from aten::linear in net.1 \("):
+        wrapped(torch.rand(2, 4) + 1)
+    kept = {"net.1": "float32", "net.3": "float32"}
+    wrapped = TensorRTModuleWrapper(model, 2, dtype="float16", precision=kept)
+    wrapped(torch.rand(2, 4) + 1)
+
+
 def test_an_engine_that_differs_is_a_warning_with_the_error(machine, monkeypatch, caplog):
     spoil(monkeypatch, lambda y: y * 1.5)
     with caplog.at_level(logging.WARNING, "torch2trt.module"):
