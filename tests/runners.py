@@ -72,7 +72,7 @@ def run_relax_module(module: Any, inputs: Sequence[torch.Tensor], weights: Seque
     from torch2trt.backends.schedules import compile_cpu
 
     compiled = compile_cpu(module, None, list(weights))
-    result = compiled(*inputs)
+    result = compiled(*[x.contiguous() for x in inputs])
     return [torch.from_dlpack(r) if not isinstance(r, torch.Tensor) else r for r in _flat(result)]
 
 

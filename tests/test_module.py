@@ -547,6 +547,18 @@ def test_an_engine_that_is_not_finite_is_an_error(machine, monkeypatch):
     wrapped.train()(images(2)).sum().backward()
 
 
+def test_an_overflow_names_the_first_layer(machine):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[1].weight.fill_(1e5)
+    wrapped = TensorRTModuleWrapper(model, 2, dtype="float16")
+    with pytest.raises(EngineBuildError, match=r"not finite come from aten::linear in net.1 \("):
+        wrapped(torch.rand(2, 4) + 1)
+    kept = {"net.1": "float32", "net.3": "float32"}
+    wrapped = TensorRTModuleWrapper(model, 2, dtype="float16", precision=kept)
+    wrapped(torch.rand(2, 4) + 1)
+
+
 def test_an_engine_that_differs_is_a_warning_with_the_error(machine, monkeypatch, caplog):
     spoil(monkeypatch, lambda y: y * 1.5)
     with caplog.at_level(logging.WARNING, "torch2trt.module"):
@@ -642,7 +654,10 @@ def test_simulate_gives_the_engines_numbers():
     same(TensorRTModuleWrapper(model, 4).simulate(x), model(x))
 
 
-@pytest.mark.skipif(not trt_api.is_rtx(), reason="builds ahead of time with TensorRT-RTX only")
+@pytest.mark.skipif(
+    not (trt_api.available() and trt_api.is_rtx()),
+    reason="builds ahead of time with TensorRT-RTX only",
+)
 def test_build_writes_a_file_that_says_how_to_call_it(tmp_path):
     path = tmp_path / "net.engine"
     TensorRTModuleWrapper(net(), 4, input_names=["image"]).build(path, images())

@@ -12,6 +12,10 @@ from torch2trt.backends import trt_api
 from torch2trt.errors import BackendUnavailableError, ConversionError
 
 needs_trt = pytest.mark.skipif(not trt_api.available(), reason="no TensorRT is installed")
+needs_builder = pytest.mark.skipif(
+    not trt_api.available() or not (trt_api.is_rtx() or torch.cuda.is_available()),
+    reason="no TensorRT that builds on this machine",
+)
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def test_importing_the_layer_loads_no_tensorrt():
     assert out.stdout.strip() == "[]"
 
 
-@needs_trt
+@needs_builder
 def test_network_is_explicit_batch_and_typed():
     builder = trt_api.create_builder()
     network = trt_api.create_network(builder)
@@ -81,7 +85,7 @@ def test_network_is_explicit_batch_and_typed():
     assert tuple(tensor.shape) == (2, 3)
 
 
-@needs_trt
+@needs_builder
 def test_errors_are_collected_once_and_in_order():
     builder = trt_api.create_builder()
     network = trt_api.create_network(builder)
@@ -128,6 +132,15 @@ def test_without_a_gpu_nothing_runs_and_it_says_so():
     assert not trt_api.can_run()
     if trt_api.available():
         assert "GPU" in trt_api.why_not_run()
+
+
+@pytest.mark.skipif(
+    not trt_api.available() or trt_api.is_rtx() or torch.cuda.is_available(),
+    reason="says what regular TensorRT does without a GPU",
+)
+def test_regular_tensorrt_without_a_gpu_points_to_rtx():
+    with pytest.raises(BackendUnavailableError, match="needs an NVIDIA GPU.*tensorrt_rtx"):
+        trt_api.create_builder()
 
 
 @needs_trt

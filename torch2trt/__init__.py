@@ -20,6 +20,7 @@ from .context import (
     tvm_network,
 )
 from .core import GraphModule, get_node_handler, register_node_handler, torch2trt, torch2tvm
+from .coverage import coverage
 from .errors import (
     BackendUnavailableError,
     ConversionError,
@@ -51,6 +52,7 @@ __all__ = [
     "Torch2TrtError",
     "UnsupportedOpError",
     "core",
+    "coverage",
     "current_context",
     "get_node_handler",
     "has_torch_tensor",

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from . import container
 from .backends import trt_api, tvm_module
-from .check import check_outputs
+from .check import check_outputs, first_difference
 from .core import GraphModule
 from .engine import cuda_index
 from .errors import BackendUnavailableError, InputMismatchError
@@ -127,10 +127,18 @@ class TensorRTModule(CompiledModule):
             return
         variant.casts = _casts(variant.graph, [s.dtype for s in variant.program.engine.outputs])
         if self.settings.check:
-            tensors = _tensors(args, kwargs)
+            tensors, graph = _tensors(args, kwargs), variant.graph
             what = f"the TensorRT engine of {type(self).__name__} ({self.settings.type_name})"
             tolerance = TOLERANCE[self.settings.type_name]
-            check_outputs(self._eager(args, kwargs), variant.call(tensors), tolerance, what)
+
+            def explain() -> str:
+                lower = lowered(graph, self.settings).graph
+                attribute = graph.trace.attribute
+                return first_difference(graph.graph, lower, tensors, attribute, tolerance)
+
+            check_outputs(
+                self._eager(args, kwargs), variant.call(tensors), tolerance, what, explain
+            )
 
     def _defined(self, args: Any, kwargs: Any) -> tuple[GraphModule, list[Input], Definition]:
         trt_api.trt()

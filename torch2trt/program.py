@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -112,10 +113,12 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
 
 def lowered(graph: GraphModule, settings: Settings) -> GraphModule:
     """The graph module with its graph in the precision that the settings ask for."""
-    if settings.dtype != torch.float32 or settings.precision:
-        attribute = graph.trace.attribute
-        graph.graph = lower_precision(graph.graph, settings.dtype, attribute, settings.precision)
-    return graph
+    if settings.dtype == torch.float32 and not settings.precision:
+        return graph
+    lower = copy.copy(graph)
+    attribute = graph.trace.attribute
+    lower.graph = lower_precision(graph.graph, settings.dtype, attribute, settings.precision)
+    return lower
 
 
 class TensorRTProgram:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .pool import Pool
-from .table import print_table, scope_of
 from .samples import dtypes, operators
+from .table import print_table, scope_of
 
 BACKENDS = ("torch", "tensorrt", "tvm")
 
@@ -61,9 +61,10 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     start = time.monotonic()
     for count, found in enumerate(Pool(options.workers, options.timeout).run(jobs), 1):
         results += found
-        if sys.stderr.isatty() or count % 50 == 0:
-            sys.stderr.write(f"\r{count}/{len(jobs)} jobs, {time.monotonic() - start:.0f} s")
-    sys.stderr.write(f"\r{len(jobs)} jobs, {time.monotonic() - start:.0f} s\n")
+        if sys.stderr.isatty() or count % 20 == 0 or count == len(jobs):
+            sys.stderr.write(f"\r{count}/{len(jobs)} jobs, {time.monotonic() - start:.0f} s ")
+            sys.stderr.flush()
+    sys.stderr.write("\n")
     return results
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
 _JOBS_PER_PROCESS = 80
-_LIMIT_ALONE = 60.0
 
 Record = dict[str, Any]
 
 
 class Worker:
-    """One process; started again when it died, and now and then to give its memory back."""
+    """One process that runs a module; started again when it died, and now and then to give its memory back."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
+        self.module = module
         self.process: subprocess.Popen[str] | None = None
         self.lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.jobs = 0
@@ -31,7 +31,7 @@ class Worker:
         path = os.pathsep.join([str(_ROOT), str(_ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.conformance.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, cwd=_ROOT, env=environment,
         )  # fmt: skip
         self.lines = queue.SimpleQueue()
@@ -74,13 +74,14 @@ class Worker:
                 records.append(message)
 
     def finish(self, job: Record, limit: float) -> list[Record]:
-        """The records of a job, sample by sample if its process dies or hangs otherwise."""
-        records, problem, _ = self.call(job, limit)
-        if not problem:
-            return records
+        """The records of a job, step by step if its process dies or hangs otherwise."""
+        if not job["alone"]:
+            records, problem, _ = self.call(job, limit)
+            if not problem:
+                return records
         records, skip = [], 0
         while True:
-            found, problem, step = self.call({**job, "alone": True, "skip": skip}, min(limit, _LIMIT_ALONE))
+            found, problem, step = self.call({**job, "alone": True, "skip": skip}, limit)
             records += found
             if not problem:
                 return records
@@ -108,10 +109,11 @@ class Pool:
     Args:
         workers: how many processes.
         limit: seconds that a job may be silent.
+        module: what a process runs.
     """
 
-    def __init__(self, workers: int, limit: float):
-        self.workers, self.limit = workers, limit
+    def __init__(self, workers: int, limit: float, module: str = "tests.conformance.worker"):
+        self.workers, self.limit, self.module = workers, limit, module
 
     def run(self, jobs: Sequence[Record]) -> Iterator[list[Record]]:
         """The records of each job, in the order in which the jobs end."""
@@ -128,7 +130,7 @@ class Pool:
             yield records
 
     def _serve(self, waiting: queue.SimpleQueue[Record], ended: queue.SimpleQueue[Any]) -> None:
-        worker = Worker()
+        worker = Worker(self.module)
         try:
             while not waiting.empty():
                 ended.put(worker.finish(waiting.get(timeout=1), self.limit))

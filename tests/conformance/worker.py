@@ -80,11 +80,10 @@ def prepare(name: str, sample: Sample) -> Prepared | Outcome:
         return LEFT_OUT, EXCLUDED.get(name) or EXCLUDED[name.split(".")[0]]
     try:
         expected = _eager(sample)
-        again = _eager(sample, seed=1)
+        if not _same(expected, _eager(sample, seed=1)):
+            return LEFT_OUT, "random"
     except Exception as error:
         return LEFT_OUT, f"PyTorch itself raises {type(error).__name__}"
-    if not _same(expected, again):
-        return LEFT_OUT, "random"
     try:
         graph = GraphModule(sample.program, sample.inputs)
     except UnsupportedOpError as error:
@@ -169,7 +168,8 @@ def together(group: Sequence[tuple[Prepared, bool]], backend: str, op: Any, buil
     except Exception:
         return None
     notes = ["its other tensors are constants" if constants else "" for _, constants in group]
-    return [_judged(p, got, op, note) for (p, _), got, note in zip(group, results, notes)]
+    return [_tried(lambda p=p, got=got, note=note: _judged(p, got, op, note))
+            for (p, _), got, note in zip(group, results, notes)]  # fmt: skip
 
 
 class Job:

@@ -87,4 +87,12 @@ CASES = [
     case("embedding", seeded(nn.Embedding(7, 4)), torch.tensor([[0, 6], [3, 3]])),
     case("index_select", lambda x: x.index_select(1, torch.tensor([2, 0])), (2, 3, 4)),
     case("gather", lambda x, i: x.gather(1, i), (2, 3), torch.tensor([[2, 0], [1, 1]])),
+    case("pad_replicate_cut", lambda x: F.pad(x, (-2, 3, 1, -1), mode="replicate"), (1, 2, 4, 3)),
+    case("pad_reflect_cut", lambda x: F.pad(x, (2, -1), mode="reflect"), (1, 2, 4)),
+    case("narrow_computed", lambda x, i: torch.narrow(x, 1, i, 2), (3, 5), torch.tensor(-3)),
+    case("reduce_of_scalar", lambda x: (x.sum(0), x.amax(0), x.logsumexp(0), x.var(0, unbiased=False)), ()),
+    case("softmax_line", lambda x: (x.softmax(0), x.log_softmax(0)), (5,)),
+    case("reduce_of_nothing", lambda x: (x.sum(0), x.mean(0), x.prod(0), x.var(0)), (0, 3)),
+    case("addmm_integers", lambda x, a: torch.addmm(x, a, a, beta=2.7, alpha=1.2), torch.ones(2, 2).long(),
+         torch.tensor([[1, -2], [3, 4]])),
 ]  # fmt: skip

@@ -67,4 +67,7 @@ CASES = [
     case("index_put_mask_rows", lambda x, v: torch.index_put(x, (MASK[:, 1] < MASK[:, 2],), v), (3, 4), (1, 4)),
     case("index_put_mask_symbolic", lambda x, v: _assigned(x, x[:, 0] > 0, v), torch.tensor([[1.0], [-1.0], [2.0]]), (2, 1)),
     case("put", lambda x, v: torch.ops.aten.put(x, torch.tensor([[5, -1], [0, 2]]), v), (3, 4), (2, 2)),
+    case("index_put_bools_accumulate",
+         lambda x, v: torch.index_put(x, (torch.tensor([0, 0]),), v, accumulate=True), MASK, MASK[1:]),
+    case("scatter_reduce_bools", _reduced("amin", False), MASK, INDEX, MASK[1:, :3]),
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The context that builds a TVM Relay function, for the releases of TVM that have Relay.
 
-Weights are free variables of the outputs, by name in ``tvm_weight_dict``; small constants of the program text are inlined.
-Sizes are static.
+Weights are free variables of the outputs, by name in ``tvm_weight_dict``; small constants of the program text are
+inlined. Sizes are static.
 """
 
 from __future__ import annotations
@@ -171,22 +171,20 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         if groups == 1 or name in GROUPED:
             return self.cast(self.emit(operator(x, weight, *arguments, **options)), dtype)
         options["channels"] //= groups
-        parts = [
-            operator(*(self._part(v, axis, i, groups) for v, axis in ((x, 1), (weight, 0))), *arguments[:-1], 1, **options)
-            for i in range(groups)
-        ]
-        return self.cast(self.concat([self.emit(y) for y in parts], 1), dtype)
+        pairs = zip(self._parts(x, 1, groups), self._parts(weight, 0, groups))
+        parts = [self.emit(operator(v, w, *arguments[:-1], 1, **options)) for v, w in pairs]
+        return self.cast(self.concat(parts, 1), dtype)
 
-    def _part(self, x: Tensor, axis: int, index: int, count: int) -> Tensor:
+    def _parts(self, x: Tensor, axis: int, count: int) -> list[Tensor]:
         size = self.shape(x)[axis] // count
-        return self._narrow(x, axis, index * size, size)
+        return [self._narrow(x, axis, i * size, size) for i in range(count)]
 
     # ---- products and convolutions -----------------------------------------------------------------------------------
     def _accumulate(self, *xs: Tensor) -> dict[str, str]:
         return {}
 
     def matmul(self, a: Operand, b: Operand) -> Tensor:
-        """Through ``nn.dense`` and ``nn.batch_matmul`` with the second matrix transposed: what TOPI has schedules for."""
+        """Through ``nn.dense`` and ``nn.batch_matmul``, the second matrix transposed: TOPI has schedules for that."""
         a, b = self.operand(a, "weight"), self.operand(b, "weight")
         dtype, rows, columns = self.dtype(a), self.shape(a)[:-1], self.shape(b)[-1]
         a, b = self._float32(a), self._float32(b)

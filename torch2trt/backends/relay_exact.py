@@ -1,7 +1,7 @@
 """TE functions as Relay operators, and lowerings that replace TVM's own where those differ from PyTorch.
 
-As for Relax the operators stay what they are in the graph, so that layouts and fusion work on them; importing this module
-changes what they become, for the whole process.
+As for Relax the operators stay what they are in the graph, so that layouts and fusion work on them; importing this
+module changes what they become, for the whole process.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _SLOT = object()  # where a tensor goes among the arguments of a TE function
 
 
 # ---- TE functions ----------------------------------------------------------------------------------------------------
-def call_te(function: Callable[..., Any], args: Sequence[Any], is_tensor: Callable[[Any], bool], name: str) -> relay.Call:
-    """A call of a TE function; the tensors among `args` are its operands, one level of lists deep."""
+def call_te(
+    function: Callable[..., Any], args: Sequence[Any], is_tensor: Callable[[Any], bool], name: str
+) -> relay.Call:
+    """A call of a TE function; the tensors among `args` are its operands."""
     operands = [a for a in args if is_tensor(a)]
     template = tuple(_SLOT if is_tensor(a) else a for a in args)
     key = _KEYS.setdefault((function, repr(template)), f"{name}.{len(_KEYS)}")
@@ -89,7 +91,7 @@ def _schedule_stages(attrs: Any, outputs: Sequence[te.Tensor], target: Any) -> t
     return plan
 
 
-# ---- Relay's own operators ---------------------------------------------------------------------------------------------
+# ---- Relay's own operators -------------------------------------------------------------------------------------------
 def _lower(name: str, compute: Callable[..., Any], schedule: Callable[..., te.Schedule]) -> tvm.target.GenericFunc:
     """What the operator `name` becomes on a CPU."""
 

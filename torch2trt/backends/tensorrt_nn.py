@@ -48,6 +48,8 @@ class NetworkMixin(IndexMixin):
         return self.out(self.network.add_einsum(tensors, equation))
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
+        if self.rank(x) == 1:
+            return self.reshape(self.softmax(self.reshape(x, (1, *self.shape(x))), 1), self.shape(x))
         layer = self.check(self.network.add_softmax(x))
         layer.axes = 1 << axis
         return self.out(layer)

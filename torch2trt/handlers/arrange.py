@@ -64,6 +64,8 @@ def tensor_split(ctx, x, sections, dim=0):
     """tensor_split.sections(Tensor(a) self, SymInt sections, int dim=0) -> Tensor(a)[]; or by the given indices"""
     at = axis(ctx, x, dim)
     size = shape(ctx, x)[at]
+    if ctx.is_tensor(sections):
+        raise ctx.refuse("tensor_split at computed positions, whose output shapes depend on the data")
     if isinstance(sections, torch.Tensor):
         sections = sections.tolist()
     if isinstance(sections, int):

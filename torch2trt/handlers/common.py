@@ -44,8 +44,8 @@ def axis(ctx: Any, x: Any, dim: int) -> int:
 
 
 def axes(ctx: Any, x: Any, dims: int | Sequence[int] | None) -> tuple[int, ...]:
-    """A list of dimensions as sorted axes; None and [] mean all of them."""
-    if dims is None or (not isinstance(dims, int) and len(dims) == 0):
+    """A list of dimensions as sorted axes; None and [] mean all of them. A 0-d tensor has none to reduce."""
+    if not rank(ctx, x) or dims is None or (not isinstance(dims, int) and len(dims) == 0):
         return tuple(range(rank(ctx, x)))
     return tuple(sorted(axis(ctx, x, d) for d in ([dims] if isinstance(dims, int) else dims)))
 

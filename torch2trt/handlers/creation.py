@@ -102,6 +102,8 @@ def linspace(ctx, start, end, steps, dtype=None, *_):
     """linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, ...) -> Tensor"""
     if not isinstance(steps, int):
         raise ctx.refuse("linspace with a dynamic number of steps")
+    if dtype is not None and not dtype_of(dtype).is_floating_point:
+        raise ctx.refuse("linspace of integers between computed bounds")
     forward = torch.arange(steps, dtype=torch.get_default_dtype()) / max(steps - 1, 1)
     near_end = torch.arange(steps) >= steps // 2
     length = sub(ctx, tensor(ctx, end, torch.get_default_dtype()), start)
@@ -117,7 +119,7 @@ def _row(ctx: Any, value: Any, count: int) -> Any:
 @op("aten::logspace")
 def logspace(ctx, start, end, steps, base=10.0, dtype=None, *_):
     """logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10.0, *, ScalarType? dtype=None, ...)"""
-    return tensor(ctx, pow_(ctx, float(base), linspace(ctx, start, end, steps)), dtype_of(dtype))
+    return tensor(ctx, pow_(ctx, float(base), linspace(ctx, start, end, steps, dtype)), dtype_of(dtype))
 
 
 @op("aten::eye.m")

@@ -181,6 +181,7 @@ def float_power(ctx, x, exponent):
 @op("aten::square")
 def square(ctx, x):
     """square(Tensor self) -> Tensor"""
+    x = tensor(ctx, x, torch.int64) if dtype(ctx, x) == torch.bool else x
     return mul(ctx, x, x)
 
 

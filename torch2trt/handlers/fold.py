@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..registry import op
-from .common import full_list, rank, shape
+from .common import full_list, numel, rank, shape
 from .pooling import batched
 from .shape import pad_mode, reshape
 
@@ -16,7 +16,7 @@ def pixel_shuffle(ctx, x, upscale_factor):
     """pixel_shuffle(Tensor self, int upscale_factor) -> Tensor"""
     *lead, channels, height, width = shape(ctx, x)
     r = upscale_factor
-    split = reshape(ctx, x, [-1, channels // (r * r), r, r, height, width])
+    split = reshape(ctx, x, [numel(ctx, x, range(len(lead))), channels // (r * r), r, r, height, width])
     return reshape(ctx, ctx.permute(split, [0, 1, 4, 2, 5, 3]), [*lead, channels // (r * r), height * r, width * r])
 
 
@@ -25,7 +25,7 @@ def pixel_unshuffle(ctx, x, downscale_factor):
     """pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor"""
     *lead, channels, height, width = shape(ctx, x)
     r = downscale_factor
-    split = reshape(ctx, x, [-1, channels, height // r, r, width // r, r])
+    split = reshape(ctx, x, [numel(ctx, x, range(len(lead))), channels, height // r, r, width // r, r])
     return reshape(ctx, ctx.permute(split, [0, 1, 3, 5, 2, 4]), [*lead, channels * r * r, height // r, width // r])
 
 

@@ -47,6 +47,8 @@ def linear(ctx, x, weight, bias=None):
 def scaled_sum(ctx: Any, x: Any, product: Any, beta: float, alpha: float) -> Any:
     """``beta * x + alpha * product``; a beta of 0 leaves NaN of `x` out."""
     kind = dtype(ctx, product)
+    if not kind.is_floating_point:
+        beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else tensor(ctx, mul(ctx, product, alpha), kind)
     if beta == 0:
         return ctx.expand(product, broadcast_shapes(ctx, shape(ctx, x), shape(ctx, product)))

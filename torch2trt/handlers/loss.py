@@ -243,6 +243,8 @@ def multi_margin_loss(ctx, x, target, p=1, margin=1, weight=None, reduction=1):
 @op("aten::multilabel_margin_loss")
 def multilabel_margin_loss(ctx, x, target, reduction=1):
     """multilabel_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor: targets up to the first -1"""
+    if not rank(ctx, x):
+        x, target = reshape(ctx, x, [1]), reshape(ctx, target, [1])
     classes = shape(ctx, x)[-1]
     zero = tensor(ctx, 0, dtype(ctx, x))
     listed = eq(ctx, cumprod(ctx, tensor(ctx, gt(ctx, target, -1), torch.int64), -1), 1)

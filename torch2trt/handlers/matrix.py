@@ -126,6 +126,7 @@ def vander(ctx, x, N=None, increasing=None):
     """linalg_vander(Tensor x, *, SymInt? N=None) -> Tensor"""
     if increasing is not None:
         raise ctx.refuse("vander by its deprecated name; use torch.linalg.vander")
+    x = x if rank(ctx, x) else reshape(ctx, x, [1])
     count = shape(ctx, x)[-1] if N is None else N
     return pow_(ctx, unsqueeze(ctx, x, -1), torch.arange(count))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import axes, axis, dtype_of, numel, rank, shape, tensor, to_float
+from .common import axes, axis, dtype_of, full, numel, rank, shape, tensor, to_float
 from .elementwise import div, mul, sqrt, sub
+from .shape import reshape
 
 
 def _integers_widen(ctx, x, dtype):
@@ -146,6 +147,10 @@ def variance(ctx, x, dim, correction, keepdim):
     """The variance over `dim` with divisor max(n - correction, 0), and the mean (kept dimensions)."""
     over = axes(ctx, x, dim)
     x = to_float(ctx, x)
+    if any(isinstance(shape(ctx, x)[a], int) and shape(ctx, x)[a] == 0 for a in over):
+        sizes = [1 if a in over else s for a, s in enumerate(shape(ctx, x))]
+        kept = [s for a, s in enumerate(sizes) if keepdim or a not in over]
+        return tuple(full(ctx, s, torch.nan, ctx.dtype(x)) for s in (kept, sizes))
     center = ctx.reduce("mean", x, over, True) if over else x
     centered = sub(ctx, x, center)
     total = sum_(ctx, mul(ctx, centered, centered), list(over), keepdim) if over else mul(ctx, centered, centered)
@@ -194,6 +199,6 @@ def std_all(ctx, x, unbiased=True):
 def var_mean(ctx, x, dim=None, correction=None, keepdim=False):
     """var_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False)"""
     spread, center = variance(ctx, x, dim, 1 if correction is None else correction, keepdim)
-    return spread, center if keepdim else ctx.reshape(center, shape(ctx, spread))
+    return spread, center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
 
 

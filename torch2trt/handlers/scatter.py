@@ -124,8 +124,11 @@ def _scatter(ctx: Any, x: Any, dim: int, index: Any, src: Any, reduction: str | 
     for at, size in enumerate(shape(ctx, index)):
         if not _same(shape(ctx, src)[at], size):
             src = _part(ctx, src, at, 0, size)
-    index = tensor(ctx, index, torch.int64)
-    return ctx.scatter(x, index, src, axis(ctx, x, dim), _REDUCTIONS.get(reduction, reduction))
+    index, at, reduction = tensor(ctx, index, torch.int64), axis(ctx, x, dim), _REDUCTIONS.get(reduction, reduction)
+    if dtype(ctx, x) == torch.bool and reduction is not None:
+        counts = (tensor(ctx, v, torch.int32) for v in (x, src))
+        return tensor(ctx, ctx.scatter(next(counts), index, next(counts), at, reduction), torch.bool)
+    return ctx.scatter(x, index, src, at, reduction)
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -164,6 +167,8 @@ def _neutral(kind: torch.dtype, reduce: str) -> float:
     sign = -1 if reduce == "amax" else 1
     if kind.is_floating_point:
         return sign * float("inf")
+    if kind == torch.bool:
+        return sign > 0
     return torch.iinfo(kind).min if sign < 0 else torch.iinfo(kind).max
 
 
@@ -275,7 +280,10 @@ def index_put(ctx, x, indices, values, accumulate=False, unsafe=False):
     positions = reshape(ctx, flat_index, [count, 1])
     if isinstance(count, int) and count == 0:
         return x
-    written = reshape(ctx, ctx.scatter_nd(table, positions, values, bool(accumulate)), sizes)
+    if accumulate and dtype(ctx, x) == torch.bool:
+        table, values = tensor(ctx, table, torch.int32), tensor(ctx, values, torch.int32)
+    written = tensor(ctx, ctx.scatter_nd(table, positions, values, bool(accumulate)), dtype(ctx, x))
+    written = reshape(ctx, written, sizes)
     return permute(ctx, written, [order.index(a) for a in range(len(order))])
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from ..registry import op
 from .common import axes, axis, broadcast_shapes, promote, rank, shape, sizes_of
 
@@ -187,7 +189,19 @@ def narrow_to(ctx: Any, x: Any, at: int, start: Any, length: Any, step: int = 1)
 def narrow(ctx, x, dim, start, length):
     """narrow(Tensor(a) self, int dim, SymInt start, SymInt length) -> Tensor(a)"""
     at = axis(ctx, x, dim)
+    if isinstance(start, torch.Tensor):
+        start = int(start)
+    if ctx.is_tensor(start):
+        return _narrow_from(ctx, x, at, start, length)
     return narrow_to(ctx, x, at, clamped(ctx, start, shape(ctx, x)[at]), length)
+
+
+def _narrow_from(ctx: Any, x: Any, at: int, start: Any, length: int) -> Any:
+    """``narrow`` with a start that is computed."""
+    from .elementwise import add
+    from .indexing import wrapped
+
+    return ctx.take(x, add(ctx, wrapped(ctx, start, shape(ctx, x)[at]), torch.arange(length)), at)
 
 
 @op("aten::select.int", "aten::select_copy.int")
@@ -300,6 +314,8 @@ def pad_mode(ctx: Any, x: Any, pad: Sequence[Any], mode: str, value: float = 0) 
     before, after = [0] * dims, [0] * dims
     for i in range(len(pad) // 2):
         before[dims - 1 - i], after[dims - 1 - i] = pad[2 * i], pad[2 * i + 1]
+    if mode != "constant" and any(isinstance(p, int) and p < 0 for p in pad):
+        return _pad_by_table(ctx, x, before, after, mode)
     cut = [(_negative(b), _negative(a)) for b, a in zip(before, after)]
     for at, (first, last) in enumerate(cut):
         if first or last:
@@ -307,6 +323,18 @@ def pad_mode(ctx: Any, x: Any, pad: Sequence[Any], mode: str, value: float = 0) 
     before, after = [0 if c[0] else b for b, c in zip(before, cut)], [0 if c[1] else a for a, c in zip(after, cut)]
     nothing = all(isinstance(p, int) and p == 0 for p in [*before, *after])
     return x if nothing else ctx.pad(x, before, after, mode, value)
+
+
+def _pad_by_table(ctx: Any, x: Any, before: Sequence[int], after: Sequence[int], mode: str) -> Any:
+    """Where amounts are negative, the values that are cut off still count for the padding on the other side."""
+    for at, amounts in enumerate(zip(before, after)):
+        size = shape(ctx, x)[at]
+        if any(amounts):
+            if not isinstance(size, int):
+                raise ctx.refuse(f"negative padding of a dynamic dimension in mode {mode!r}")
+            line = torch.arange(size, dtype=torch.float64).reshape(1, 1, -1)
+            x = ctx.take(x, torch.nn.functional.pad(line, amounts, mode=mode).reshape(-1).long(), at)
+    return x
 
 
 def _negative(amount: Any) -> int:

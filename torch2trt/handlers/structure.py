@@ -104,7 +104,8 @@ def numel(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> l
 @op(
     "aten::detach", "aten::clone", "aten::contiguous", "aten::alias", "aten::lift_fresh", "aten::lift",
     "aten::positive", "aten::lift_fresh_copy", "aten::detach_copy", "aten::alias_copy", "aten::resolve_conj",
-    "aten::resolve_neg", "aten::real", "aten::conj", "aten::conj_physical", "aten::_conj", "aten::_conj_physical", "aten::cpu", "aten::cuda",
+    "aten::resolve_neg", "aten::real", "aten::conj", "aten::conj_physical", "aten::_conj", "aten::_conj_physical",
+    "aten::cpu", "aten::cuda",
 )  # fmt: skip
 def same(ctx, x, *_):
     """detach(Tensor self), clone(Tensor self, *, MemoryFormat? memory_format=None), ...: the values do not change"""

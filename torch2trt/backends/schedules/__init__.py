@@ -21,9 +21,16 @@ def compile_cpu(mod: Any, target: Any = None, params: Sequence[torch.Tensor] = (
         params: the weights, in the order of the function's parameters.
     """
     from .pipeline import lower
-    from .target import host_target
+    from .target import CodeTarget, host_target
 
-    lowered = lower(mod, target if target is not None else host_target())
-    compiled = Compiled(lowered.executable, lowered.recipes, lowered.rules, lowered.inputs)
+    code_target = target if target is not None else host_target()
+    lowered = lower(mod, code_target)
+    compiled = Compiled(
+        lowered.executable,
+        lowered.recipes,
+        lowered.rules,
+        lowered.inputs,
+        CodeTarget.of(code_target),
+    )
     compiled.prepare(params)
     return compiled

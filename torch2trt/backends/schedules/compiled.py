@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...errors import Torch2TrtError
 from .packing import Recipe
 from .report import Row, measure
+from .target import CodeTarget
+
+_FORMAT = "torch2trt cpu 1"
+_ALIGNMENT = 64  # bytes; the generated code takes it for granted
 
 
 class Compiled:
@@ -19,6 +29,7 @@ class Compiled:
         recipes: how the packed weights are made from the parameters.
         rules: the rule of every fused function.
         inputs: shape and dtype of every input.
+        target: what the code was made for.
     """
 
     def __init__(
@@ -27,6 +38,7 @@ class Compiled:
         recipes: Sequence[Recipe],
         rules: dict[str, str],
         inputs: Sequence[tuple[tuple[int, ...], str]],
+        target: CodeTarget,
     ) -> None:
         import tvm
 
@@ -34,18 +46,30 @@ class Compiled:
         self.recipes = tuple(recipes)
         self.rules = dict(rules)
         self.inputs = tuple(inputs)
+        self.target = target
         self.vm = tvm.relax.VirtualMachine(executable, tvm.cpu())
         self._main = self.vm["main"]
+        self._packed: list[torch.Tensor] = []
         self._weights: tuple[Any, ...] = ()
 
     def prepare(self, params: Sequence[torch.Tensor]) -> list[Any]:
-        """Pack `params` and use them from the next call on; also to be called when they have changed."""
+        """Pack `params` and use them from the next call on; also to be called when they have changed.
+
+        Args:
+            params: the weights, in the order of the function's parameters.
+
+        Returns:
+            The packed weights, in the order in which the compiled function takes them.
+        """
+        with torch.no_grad():
+            made = [_owned(recipe.make(params), params).detach() for recipe in self.recipes]
+        return self._use(made)
+
+    def _use(self, packed: list[torch.Tensor]) -> list[Any]:
         import tvm
 
-        with torch.no_grad():
-            made = [_owned(recipe.make(params), params) for recipe in self.recipes]
-        weights = [tvm.runtime.from_dlpack(tensor.detach()) for tensor in made]
-        self._weights = tuple(weights)
+        weights = [tvm.runtime.from_dlpack(tensor) for tensor in packed]
+        self._packed, self._weights = packed, tuple(weights)
         return weights
 
     def __call__(self, *inputs: Any) -> Any:
@@ -67,8 +91,81 @@ class Compiled:
         main = vm["main"]
         return measure(vm, lambda: main(*given, *self._weights), self.rules, repeats)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write code and packed weights to one file. Linking the code needs a C compiler.
+
+        Raises:
+            Torch2TrtError: the code could not be linked.
+        """
+        description = {
+            "target": self.target.text,
+            "features": sorted(self.target.features),
+            "recipes": [r.as_list() for r in self.recipes],
+            "rules": self.rules,
+            "inputs": self.inputs,
+        }
+        content = {
+            "format": _FORMAT,
+            "description": json.dumps(description),
+            "library": _library(self.executable),
+            "constants": [r.constant for r in self.recipes],
+            "weights": self._packed,
+        }
+        torch.save(content, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Compiled:
+        """Read what `save` wrote.
+
+        Raises:
+            Torch2TrtError: the file is something else, or this machine lacks instructions that the code uses.
+        """
+        import tvm
+
+        content = _read(path)
+        description = json.loads(content["description"])
+        target = CodeTarget(description["target"], frozenset(description["features"]))
+        missing = target.missing()
+        if missing:
+            raise Torch2TrtError(
+                f"{os.fspath(path)}: the code is for {target.text} and uses {', '.join(missing)}, which this CPU lacks"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "program.so"
+            library.write_bytes(content["library"].numpy().tobytes())
+            executable = tvm.runtime.load_module(str(library))
+        described = zip(description["recipes"], content["constants"], strict=True)
+        recipes = [Recipe.from_list(r, constant) for r, constant in described]
+        inputs = [(tuple(shape), dtype) for shape, dtype in description["inputs"]]
+        compiled = cls(executable, recipes, description["rules"], inputs, target)
+        compiled._use([_aligned(w) for w in content["weights"]])
+        return compiled
+
     def _zeros(self) -> list[Any]:
         return [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in self.inputs]
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = torch.load(path, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise Torch2TrtError(f"{os.fspath(path)}: not a saved program: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise Torch2TrtError(f"{os.fspath(path)}: not a program saved in format {_FORMAT}")
+    return content
+
+
+def _library(executable: Any) -> torch.Tensor:
+    """The code as a shared library, in bytes."""
+    if not hasattr(executable, "export_library"):
+        raise Torch2TrtError("a program that was loaded cannot be saved again; copy its file")
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "program.so"
+        try:
+            executable.export_library(str(library))
+        except (RuntimeError, OSError) as error:
+            raise Torch2TrtError(f"the code could not be linked by a C compiler: {error}") from error
+        return torch.frombuffer(bytearray(library.read_bytes()), dtype=torch.uint8)
 
 
 _threads = 0  # what the thread pool of TVM, one for the process, was last set to
@@ -90,4 +187,8 @@ def _owned(tensor: torch.Tensor, params: Sequence[torch.Tensor]) -> torch.Tensor
     """The tensor, aligned and in memory that nobody else writes."""
     storage = tensor.untyped_storage().data_ptr()
     shared = any(storage == p.untyped_storage().data_ptr() for p in params)
-    return tensor.clone() if shared or tensor.data_ptr() % 64 else tensor
+    return tensor.clone() if shared else _aligned(tensor)
+
+
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor

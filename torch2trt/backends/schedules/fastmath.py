@@ -30,9 +30,11 @@ def vectorisable(expr: Any) -> Any:
     """`expr` with what has no vector code replaced: float32 calls of the mathematical library, loads of bools."""
 
     def change(node: Any) -> Any:
-        if is_load(node) and str(node.ty.dtype) == "bool":
-            # Bools are bytes in memory, and TVM turns only single ones into bits.
+        # Bools are bytes in memory, and TVM turns only single ones into bits.
+        if _is_bool_load(node):
             return tirx.NE(tirx.Cast("uint8", node), const(0, "uint8"))
+        if isinstance(node, tirx.Cast) and _is_bool_load(node.value):
+            return tirx.Cast(node.ty.dtype, tirx.Cast("uint8", node.value))
         if type(node).__name__ != "Call" or str(node.ty.dtype) != "float32":
             return None
         name = getattr(node.op, "name", "")
@@ -42,6 +44,10 @@ def vectorisable(expr: Any) -> Any:
         return rule(vectorisable(node.args[0])) if rule is not None else None
 
     return rewrite(expr, change)
+
+
+def _is_bool_load(node: Any) -> bool:
+    return is_load(node) and str(node.ty.dtype) == "bool"
 
 
 def _let(value: Any, body: Callable[[Any], Any], dtype: str = "float32") -> Any:
@@ -96,7 +102,7 @@ def tanh(x: Any) -> Any:
         size = tirx.max(x, const(0.0) - x)
         small = _let(x * x, lambda t: x * t * _horner(t, _TANH) + x)
         large = const(1.0) - const(2.0) / (exp(size * const(2.0)) + const(1.0))
-        signed = tirx.Select(x < const(0.0), const(0.0) - large, large)
+        signed = _let(large, lambda v: tirx.Select(x < const(0.0), const(0.0) - v, v))
         return tirx.Select(size < const(0.625), small, signed)
 
     return _let(x, parts)

@@ -32,6 +32,16 @@ class Recipe:
         steps = (*self.steps, (name, *args))
         return Recipe(self.source, steps, tuple(shape), dtype or self.dtype, self.constant)
 
+    def as_list(self) -> list[Any]:
+        """All but the constant as plain values."""
+        return [self.source, self.steps, self.shape, self.dtype]
+
+    @classmethod
+    def from_list(cls, values: Sequence[Any], constant: torch.Tensor | None) -> Recipe:
+        """What `as_list` gave, and the constant."""
+        source, steps, shape, dtype = values
+        return cls(source, tuple(tuple(s) for s in steps), tuple(shape), dtype, constant)
+
     def make(self, params: Sequence[torch.Tensor]) -> torch.Tensor:
         """The tensor, in memory of its own or shared with an unchanged weight."""
         value = self.constant if self.source < 0 else params[self.source]

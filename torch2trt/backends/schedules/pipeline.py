@@ -23,7 +23,7 @@ from .target import Cpu, cpu_of
 from .tir import seq
 
 Rule = Callable[[Any, Program, Cpu], Any]
-GENERAL, UNSCHEDULED = "general", "none"
+GENERAL, OUTER, UNSCHEDULED = "general", "outer loops", "none"
 _LOG = logging.getLogger(__name__)
 _PIPELINE = "torch2trt_cpu"
 
@@ -110,17 +110,43 @@ def schedule_function(func: Any, cpu: Cpu) -> tuple[Any, str]:
     try:
         program = parse(func)
     except Unschedulable as reason:
-        _LOG.debug("%s is not scheduled: %s", _name(func), reason)
-        return func, UNSCHEDULED
+        _LOG.debug("%s is not a sequence of plain stages: %s", _name(func), reason)
+        return _outer_loops(func)
     stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
     program = replace(program, stages=stages)
     names = sorted({str(s.attrs["rule"]) for s in stages if "rule" in s.attrs})
     for name in [*names, GENERAL]:
         try:
-            return RULES[name](func, program, cpu), name
+            return _lowered(RULES[name](func, program, cpu)), name
         except Exception as reason:  # noqa: BLE001 - whatever a rule stumbles over, the next one may serve
             _LOG.debug("%s is not served by %s: %s", _name(func), name, reason)
-    return func, UNSCHEDULED
+    return _outer_loops(func)
+
+
+def _lowered(func: Any) -> Any:
+    """The function with its loops lowered; done one by one, so that a failure costs one function its rule."""
+    mod = tvm.transform.Sequential(_loop_passes())(tvm.IRModule({"main": func}))
+    return mod["main"]
+
+
+def _outer_loops(func: Any) -> tuple[Any, str]:
+    """The function with the outer spatial loops of each block in parallel, and nothing else changed."""
+    schedule = s_tir.Schedule(func)
+    found = False
+    try:
+        for block in schedule.get_child_blocks(s_tir.dlight.analysis.get_root_block(schedule)):
+            spatial = []
+            for index, loop in zip(schedule.get(block).iter_vars, schedule.get_loops(block)):
+                if int(index.iter_type) != 0:
+                    break
+                spatial.append(loop)
+            if spatial:
+                schedule.parallel(schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0])
+                found = True
+    except Exception as reason:  # noqa: BLE001 - whatever the schedule stumbles over, the plain function is right
+        _LOG.debug("%s keeps its loops: %s", _name(func), reason)
+        return func, UNSCHEDULED
+    return (schedule.mod["main"], OUTER) if found else (func, UNSCHEDULED)
 
 
 def _name(func: Any) -> str:
@@ -165,13 +191,17 @@ def _tir_pipeline() -> Any:
 
 
 def _lower_loops(mod: Any, context: Any) -> Any:
-    blocks = {g: f for g, f in mod.functions_items() if not isinstance(f.body, tirx.Stmt) or
-              type(f.body).__name__ == "SBlockRealize"}  # fmt: skip
+    blocks = {g: f for g, f in mod.functions_items() if _has_blocks(f)}
     if blocks:
-        lowered = tvm.transform.Sequential(_block_passes())(tvm.IRModule(blocks, attrs=mod.attrs))
+        passes = [*_block_passes(), *_loop_passes()]
+        lowered = tvm.transform.Sequential(passes)(tvm.IRModule(blocks, attrs=mod.attrs))
         for gvar in blocks:
             mod[mod.get_global_var(gvar.name_hint)] = lowered[gvar.name_hint]
-    return tvm.transform.Sequential(_loop_passes())(mod)
+    return tvm.transform.Sequential(_packed_passes())(mod)
+
+
+def _has_blocks(func: Any) -> bool:
+    return type(func.body).__name__ == "SBlockRealize"
 
 
 def _block_passes() -> list[Any]:
@@ -199,6 +229,12 @@ def _loop_passes() -> list[Any]:
         step.StmtSimplify(),
         step.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
+    ]
+
+
+def _packed_passes() -> list[Any]:
+    step = tirx.transform
+    return [
         step.VerifyMemory(),
         step.AnnotateEntryFunc(),
         step.SplitHostDevice(),

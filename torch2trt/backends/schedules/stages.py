@@ -129,6 +129,8 @@ def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) 
         sizes[iv.var] = size
         (reduce if int(iv.iter_type) == 2 else axes).append(iv.var)
     store = block.body
+    if not store.indices and all(sizes[a] == 1 for a in axes):
+        axes = []
     if len(store.indices) != len(axes) or not all(
         i.same_as(a) for i, a in zip(store.indices, axes, strict=True)
     ):

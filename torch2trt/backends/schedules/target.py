@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_INSTRUCTIONS = re.compile(r"(sse|ssse|avx|fma|f16c|bmi|amx|neon|sve|sme|dotprod|i8mm)[\w.-]*$")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -27,6 +29,29 @@ class Cpu:
     cores: int
     l1: int = 32 * 1024
     l2: int = 512 * 1024
+
+
+@dataclass(frozen=True)
+class CodeTarget:
+    """What a piece of code was made for, in a form that can be written to a file.
+
+    Attributes:
+        text: the TVM target.
+        features: the instruction set features that the code may use, by LLVM's names.
+    """
+
+    text: str
+    features: frozenset[str]
+
+    @classmethod
+    def of(cls, target: Any) -> CodeTarget:
+        """That of a TVM target."""
+        used = (f for f in target_features(target) if _INSTRUCTIONS.match(f))
+        return cls(str(target), frozenset(used))
+
+    def missing(self) -> list[str]:
+        """The features that this machine does not have."""
+        return sorted(self.features - host_features())
 
 
 def host_target(mcpu: str | None = None, cores: int | None = None) -> Any:

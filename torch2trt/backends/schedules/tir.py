@@ -126,8 +126,18 @@ def rewrite(expr: Any, change: Callable[[Any], Any]) -> Any:
     if kind in (tirx.Not, tirx.BitwiseNot):
         return kind(rewrite(expr.a, change))
     if kind is tirx.Let:
-        return tirx.Let(expr.var, rewrite(expr.value, change), rewrite(expr.body, change))
+        return _rewrite_let(expr, change)
     return expr
+
+
+def _rewrite_let(expr: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy gets a name of its own: one name may not stand for two values in one expression."""
+    name = tirx.Var(expr.var.name, expr.var.ty.dtype)
+
+    def renamed(node: Any) -> Any:
+        return name if isinstance(node, tirx.Var) and node.same_as(expr.var) else change(node)
+
+    return tirx.Let(name, rewrite(expr.value, change), rewrite(expr.body, renamed))
 
 
 def nodes(expr: Any) -> list[Any]:

@@ -1,0 +1,120 @@
+"""A process that converts the networks named on its standard input and writes a line of JSON per result."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from case import tensors
+
+from torch2trt.core import GraphModule
+from torch2trt.errors import Torch2TrtError, UnsupportedOpError
+
+from ..conformance.backends import BATCHES
+from .models import calibrated, networks
+
+TOLERANCE = 1e-4
+
+
+def relative_error(got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
+    """The largest relative error, in the 2-norm, of an output; infinite for other shapes or values that are not finite."""
+    if [t.shape for t in got] != [t.shape for t in expected]:
+        return float("inf")
+    worst = 0.0
+    for g, e in zip(got, expected):
+        scale = e.double().norm().clamp_min(1e-30)
+        error = float((g.double() - e.double()).norm() / scale)
+        worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+def _expected(net: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        with contextlib.suppress(RuntimeError, TypeError):
+            return tensors(copy.deepcopy(net).double()(*(x.double() if x.is_floating_point() else x for x in inputs)))
+        return tensors(net(*inputs))
+
+
+class Zoo:
+    """The network in work, made once for all backends."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.graph: GraphModule | str = ""
+        self.inputs: tuple[torch.Tensor, ...] = ()
+        self.expected: list[torch.Tensor] = []
+
+    def load(self, name: str) -> None:
+        """Make and trace a network; ``graph`` is the reason where it does not trace."""
+        if name == self.name:
+            return
+        self.name, self.graph = name, ""
+        torch.manual_seed(0)
+        net, self.inputs = networks()[name].make()
+        net = calibrated(net)
+        self.expected = _expected(net, self.inputs)
+        try:
+            self.graph = GraphModule(net, self.inputs)
+        except Torch2TrtError:
+            raise
+        except Exception as error:
+            self.graph = f"{type(error).__name__}: {error}"
+
+    def result(self, name: str, backend: str) -> tuple[str, str]:
+        """Outcome and detail of a network on a backend."""
+        try:
+            self.load(name)
+            if isinstance(self.graph, str):
+                return "untraceable", self.graph[:300]
+            start = time.perf_counter()
+            got = self._run(backend)
+            seconds = time.perf_counter() - start
+        except UnsupportedOpError as error:
+            return "refused", str(error)[:600]
+        except Exception as error:
+            return "failed", f"{type(error).__name__}: {error}"[:600]
+        error = relative_error(got, self.expected)
+        return ("equal" if error <= TOLERANCE else "failed"), f"error {error:.2g}, {seconds:.1f} s"
+
+    def _run(self, backend: str) -> list[torch.Tensor]:
+        if backend == "torch":
+            return tensors(self.graph(*self.inputs))
+        batch = BATCHES[backend]()
+        batch.add(self.graph, self.inputs)
+        return batch.run()[0]
+
+
+def main() -> None:
+    """Serve jobs until the standard input ends; libraries that print get the standard error."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    zoo = Zoo()
+
+    def say(**fields: Any) -> None:
+        out.write(json.dumps(fields) + "\n")
+        out.flush()
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        for step, backend in enumerate(job["backends"]):
+            if step >= job["skip"]:
+                say(step=step)
+                outcome, detail = zoo.result(job["op"], backend)
+                say(
+                    op=job["op"], dtype=job["dtype"], sample=0, call=str([list(x.shape) for x in zoo.inputs]),
+                    backend=backend, outcome=outcome, detail=detail, kinds=[],
+                )  # fmt: skip
+        say(done=True)
+
+
+if __name__ == "__main__":
+    main()
