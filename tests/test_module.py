@@ -603,6 +603,15 @@ def test_no_tensor_among_the_inputs(machine):
         TensorRTModuleWrapper(net(), 4)(3)
 
 
+def test_a_tensor_on_another_device_is_named(machine, monkeypatch):
+    wrapped = TensorRTModuleWrapper(net(), 4)
+    monkeypatch.undo()
+    monkeypatch.setattr(trt_api, "can_run", lambda: True)
+    with pytest.raises(InputMismatchError, match="'input0': got a tensor on cpu, expected a CUDA"):
+        wrapped(images(2))
+    works_in_training(wrapped)
+
+
 def test_a_failed_build_is_tried_again_and_train_works(machine):
     model, x = net(), images(2)
     wrapped = TensorRTModuleWrapper(model, 4)

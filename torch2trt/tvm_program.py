@@ -74,8 +74,7 @@ class TVMProgram:
 
 def _build_cuda(module: Any, device: torch.device) -> Any:
     tvm = tvm_module()
-    major, minor = torch.cuda.get_device_capability(device)
-    target = tvm.target.Target({"kind": "cuda", "arch": f"sm_{major}{minor}"})
+    target = tvm.target.Target.from_device(tvm.cuda(device.index or 0))
     try:
         with target:
             return tvm.relax.build(module, target)
