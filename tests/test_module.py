@@ -1,8 +1,10 @@
 """TensorRTModule and TVMModule: switch, weights, batch, errors. Engines are simulated."""
 
 import copy
+import gc
 import logging
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -372,6 +374,23 @@ def test_copies_and_pickles_carry_no_engine(machine):
         same(other(x), expected + 1)
     same(wrapped(x), expected)
     assert set(wrapped.state_dict()) == {f"net.{k}" for k in model.state_dict()}
+
+
+def test_a_network_does_not_outlive_its_build(monkeypatch):
+    alive = weakref.WeakSet()
+    create = trt_api.create_network
+
+    def created(builder):
+        alive.add(network := create(builder))
+        return network
+
+    monkeypatch.setattr(trt_api, "create_network", created)
+    wrapped = TensorRTModuleWrapper(net(), 4)
+    graph, inputs, definition = wrapped._defined((images(),), {})
+    assert len(alive) == 1
+    del definition
+    gc.collect()
+    assert len(alive) == 0 and graph.graph.nodes
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

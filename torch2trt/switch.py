@@ -70,8 +70,8 @@ class CompiledModule(nn.Module):
 
     The program is made at the first call in eval mode and follows the weights: each call notices
     changed weights and brings the program up to date before its result is returned. It runs without
-    gradients. Not noticed are values written through ``tensor.data`` and plain Python attributes:
-    call ``refit()`` or ``reset()`` after such a change.
+    gradients. Not noticed are values written through ``tensor.data`` or by a replayed CUDA graph,
+    and plain Python attributes: call ``refit()`` or ``reset()`` after such a change.
 
     Whatever goes wrong, the module works on: in train mode, or in eval mode with other inputs.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ class TVMProgram:
         ctx = tvm_context_class("relax")()
         with use_context(ctx):
             inputs = [ctx.input(i.name, i.shape, i.dtype) for i in self.inputs]
-            module = ctx.finish(graph.run(inputs, ctx, self.verbose))
+            outputs = copy.copy(graph).run(inputs, ctx, self.verbose)
+            module = ctx.finish(outputs)
         weights = {str(var.name): value for var, value in ctx.tvm_weight_dict.items()}
         if self._post is not None:
             changed = self._post(module)
