@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,14 +155,17 @@ def _overlaps(func: Any) -> bool:
 
     Such a loop must find its input unchanged the second time, so no buffer may take the place of another.
     """
-    found = []
+    indices = [index for store in _stores(func.body) for index in store.indices]
+    return any(isinstance(node, tirx.Min) for index in indices for node in nodes(index))
 
-    def visit(node: Any) -> None:
-        if isinstance(node, tirx.BufferStore):
-            found.extend(n for index in node.indices for n in nodes(index) if isinstance(n, tirx.Min))
 
-    tirx.stmt_functor.post_order_visit(func.body, visit)
-    return bool(found)
+def _stores(statement: Any) -> Iterator[Any]:
+    if isinstance(statement, tirx.BufferStore):
+        yield statement
+    inside = [getattr(statement, name, None) for name in ("body", "then_case", "else_case")]
+    for part in (*inside, *getattr(statement, "seq", ())):
+        if part is not None:
+            yield from _stores(part)
 
 
 def _outer_loops(func: Any) -> tuple[Any, str]:
@@ -254,7 +257,7 @@ def _block_passes() -> list[Any]:
 
 
 def _loop_passes(reuse: bool = True) -> list[Any]:
-    """From loops to plain statements; with `reuse`, a buffer may take the memory of one that is read for the last time."""
+    """From loops to plain statements; with `reuse`, a buffer may take the memory of one that is not read any more."""
     step = tirx.transform
     return [
         step.FlattenBuffer(),
