@@ -1,8 +1,10 @@
 """TensorRTModule and TVMModule: switch, weights, batch, errors. Engines are simulated."""
 
 import copy
+import gc
 import logging
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -374,6 +376,23 @@ def test_copies_and_pickles_carry_no_engine(machine):
     assert set(wrapped.state_dict()) == {f"net.{k}" for k in model.state_dict()}
 
 
+def test_a_network_does_not_outlive_its_build(monkeypatch):
+    alive = weakref.WeakSet()
+    create = trt_api.create_network
+
+    def created(builder):
+        alive.add(network := create(builder))
+        return network
+
+    monkeypatch.setattr(trt_api, "create_network", created)
+    wrapped = TensorRTModuleWrapper(net(), 4)
+    graph, inputs, definition = wrapped._defined((images(),), {})
+    assert len(alive) == 1
+    del definition
+    gc.collect()
+    assert len(alive) == 0 and graph.graph.nodes
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_nothing_of_the_users_module_is_written(machine, dtype):
     model, x = net() if dtype == "float32" else plain_net(), images()
@@ -601,6 +620,15 @@ def test_a_forward_that_returns_no_tensor(machine):
 def test_no_tensor_among_the_inputs(machine):
     with pytest.raises(InputMismatchError, match="got no tensor"):
         TensorRTModuleWrapper(net(), 4)(3)
+
+
+def test_a_tensor_on_another_device_is_named(machine, monkeypatch):
+    wrapped = TensorRTModuleWrapper(net(), 4)
+    monkeypatch.undo()
+    monkeypatch.setattr(trt_api, "can_run", lambda: True)
+    with pytest.raises(InputMismatchError, match="'input0': got a tensor on cpu, expected a CUDA"):
+        wrapped(images(2))
+    works_in_training(wrapped)
 
 
 def test_a_failed_build_is_tried_again_and_train_works(machine):

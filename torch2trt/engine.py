@@ -268,8 +268,12 @@ class Engine:
         ``BuildOptions(detailed=True)``.
         """
         inspector = self.cuda_engine.create_engine_inspector()
-        form = trt_api.trt().LayerInformationFormat.JSON
-        found = json.loads(inspector.get_engine_information(form))["Layers"]
+        forms = trt_api.trt().LayerInformationFormat
+        try:
+            found = json.loads(inspector.get_engine_information(forms.JSON))["Layers"]
+        except ValueError:  # some releases write JSON that is none
+            lines = range(self.cuda_engine.num_layers)
+            found = [inspector.get_layer_information(i, forms.ONELINE).strip() for i in lines]
         return [layer if isinstance(layer, dict) else {"Name": layer} for layer in found]
 
 

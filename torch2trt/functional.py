@@ -19,7 +19,15 @@ from .aliasing import Examples, Sharing, overlaps, sharing
 from .builder import GraphBuilder, constants_of
 from .errors import UnsupportedOpError
 from .graph import Graph, Node, Value
-from .inplace import VIEWS_IN_PLACE, Functional, functional_form, hidden_writes, is_out_variant, reads_only_sizes
+from .inplace import (
+    UPDATES_STATISTICS,
+    VIEWS_IN_PLACE,
+    Functional,
+    functional_form,
+    hidden_writes,
+    is_out_variant,
+    reads_only_sizes,
+)
 from .unview import join, rebuild
 
 _CONTAINERS = {"prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct"}
@@ -127,7 +135,7 @@ class _Pass(GraphBuilder):
             self._unpack(node)
         elif node.kind in VIEWS_IN_PLACE:
             self._share(replace(node, kind=node.kind[:-1], mutates=(), views=(0,)))
-        elif node.mutates:
+        elif node.mutates and node.kind not in UPDATES_STATISTICS:
             self._write_node(node)
         else:
             self._share(node)

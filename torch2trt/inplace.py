@@ -23,7 +23,9 @@ _SIZES_ONLY = {
     "aten::empty_strided", "aten::new_empty_strided",
 }  # fmt: skip
 _CHANGES_MEMORY = {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data"}
-_UPDATES_STATISTICS = {"aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index"}
+UPDATES_STATISTICS = {
+    "aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index", "aten::_native_batch_norm_legit",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def is_out_variant(node: Node) -> bool:
 
 def hidden_writes(node: Node, constants: Mapping[str, Any]) -> tuple[int, ...]:
     """The inputs that `node` writes to although its schema does not say so: running statistics in training mode."""
-    if node.kind not in _UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
+    if node.kind not in UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
         return ()
     return tuple(i for i in (3, 4) if node.inputs[i].type == "Tensor")
 
@@ -65,6 +67,8 @@ def _functional_form(kind: str, overload: str, mutates: tuple[int, ...], count: 
     own = next((s for s in schemas if s.overload_name == overload and len(s.arguments) == count), None)
     if own is None or (kind.endswith("_") and mutates != (0,)):
         return None
+    if not kind.endswith("_") and not all(own.arguments[i].kwarg_only for i in mutates):
+        return None  # it reads what it writes to, which ``out=`` arguments are not
     kept = tuple(i for i in range(count) if kind.endswith("_") or i not in mutates)
     if kind == "aten::_index_put_impl_":
         return Functional("aten::index_put", overload, kept[:-1])

@@ -45,7 +45,8 @@ class TensorRTModule(CompiledModule):
             other outputs.
         input_names: names of the tensor inputs, "input0", "input1", ... by default.
         verbose: write a line per node while converting.
-        precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0").
+        precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0", in
+            a wrapper "net.layer1.0").
         dynamic: further dynamic dimensions: ``{name: {axis: (min, opt, max)}}``.
         refit: keep the weights of the engine exchangeable: True, False, or None: from the first
             time that weights change (the first engine is then a little faster).
@@ -89,7 +90,7 @@ class TensorRTModule(CompiledModule):
             progress=progress,
         )  # fmt: skip
 
-    def _require_backend(self) -> None:
+    def _require_backend(self, tensors: Sequence[torch.Tensor]) -> None:
         trt_api.trt()
         if not trt_api.can_run():
             raise BackendUnavailableError(
@@ -98,6 +99,8 @@ class TensorRTModule(CompiledModule):
                 " the CPU and .build(path, ...) makes the engine file ahead of time; .train() runs"
                 " PyTorch."
             )
+        for name, tensor in zip(self.settings.names(len(tensors)), tensors):
+            _cuda_device(name, tensor.device)
 
     def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
         names = self.settings.names(len(tensors))
@@ -236,7 +239,7 @@ class TVMModule(CompiledModule):
             optimization_level=None, check=check, progress=None,
         )  # fmt: skip
 
-    def _require_backend(self) -> None:
+    def _require_backend(self, tensors: Sequence[torch.Tensor]) -> None:
         tvm_module()
 
     def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:

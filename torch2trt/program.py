@@ -94,6 +94,7 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
             literals.update(tensor_bytes(value))
             return super().literal(value, shape)
 
+    graph = copy.copy(graph)  # a run leaves its network in the graph module
     builder = trt_api.create_builder()
     network = trt_api.create_network(builder)
     ctx = Recorder(network)

@@ -70,8 +70,8 @@ class CompiledModule(nn.Module):
 
     The program is made at the first call in eval mode and follows the weights: each call notices
     changed weights and brings the program up to date before its result is returned. It runs without
-    gradients. Not noticed are values written through ``tensor.data`` and plain Python attributes:
-    call ``refit()`` or ``reset()`` after such a change.
+    gradients. Not noticed are values written through ``tensor.data`` or by a replayed CUDA graph,
+    and plain Python attributes: call ``refit()`` or ``reset()`` after such a change.
 
     Whatever goes wrong, the module works on: in train mode, or in eval mode with other inputs.
     """
@@ -135,13 +135,13 @@ class CompiledModule(nn.Module):
                 variant.current = what
 
     def _call_slowly(self, state: _State, args: Any, kwargs: Any) -> Any:
-        self._require_backend()
+        leaves, tree = pytree.tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        if not tensors:
+            raise InputMismatchError("inputs: got no tensor, expected at least one")
+        self._require_backend(tensors)
         with state.lock:
             self._notice_changes(state)
-            leaves, tree = pytree.tree_flatten((args, kwargs))
-            tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-            if not tensors:
-                raise InputMismatchError("inputs: got no tensor, expected at least one")
             variant = self._variant(state, args, kwargs, leaves, tree, tensors)
             result = variant.call(tensors)
             state.latest = variant
@@ -214,7 +214,7 @@ class CompiledModule(nn.Module):
 
     # --- what the backends fill in ---------------------------------------------------------------
 
-    def _require_backend(self) -> None:
+    def _require_backend(self, tensors: Sequence[torch.Tensor]) -> None:
         raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
 
     def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:

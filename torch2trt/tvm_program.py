@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ class TVMProgram:
         ctx = tvm_context_class("relax")()
         with use_context(ctx):
             inputs = [ctx.input(i.name, i.shape, i.dtype) for i in self.inputs]
-            module = ctx.finish(graph.run(inputs, ctx, self.verbose))
+            outputs = copy.copy(graph).run(inputs, ctx, self.verbose)
+            module = ctx.finish(outputs)
         weights = {str(var.name): value for var, value in ctx.tvm_weight_dict.items()}
         if self._post is not None:
             changed = self._post(module)
@@ -74,8 +76,7 @@ class TVMProgram:
 
 def _build_cuda(module: Any, device: torch.device) -> Any:
     tvm = tvm_module()
-    major, minor = torch.cuda.get_device_capability(device)
-    target = tvm.target.Target({"kind": "cuda", "arch": f"sm_{major}{minor}"})
+    target = tvm.target.Target.from_device(tvm.cuda(device.index or 0))
     try:
         with target:
             return tvm.relax.build(module, target)

@@ -19,7 +19,8 @@ class Watch:
 
     A change of values is seen in a tensor's version and address; a replaced tensor or submodule, or
     a switched ``training`` flag, as another object. Not seen: values written through
-    ``tensor.data`` or by code that does not count versions, and plain Python attributes.
+    ``tensor.data``, by a replayed CUDA graph or other code that does not count versions, and plain
+    Python attributes.
     """
 
     def __init__(self, module: nn.Module):

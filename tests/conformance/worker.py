@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
+from unittest import mock
 
 import torch
 
@@ -51,8 +52,8 @@ class Prepared:
 Outcome = tuple[str, str]
 
 
-def _eager(sample: Sample, seed: int = 0, kind: torch.dtype | None = None) -> list[torch.Tensor]:
-    torch.manual_seed(seed)
+def _eager(sample: Sample, kind: torch.dtype | None = None) -> list[torch.Tensor]:
+    torch.manual_seed(0)
     inputs = [x.to(kind) if kind is not None and x.is_floating_point() else x.clone() for x in sample.inputs]
     with torch.no_grad():
         return tensors(sample.program(*inputs))
@@ -80,7 +81,10 @@ def prepare(name: str, sample: Sample) -> Prepared | Outcome:
         return LEFT_OUT, EXCLUDED.get(name) or EXCLUDED[name.split(".")[0]]
     try:
         expected = _eager(sample)
-        if not _same(expected, _eager(sample, seed=1)):
+        torch.manual_seed(1)
+        with mock.patch("torch.manual_seed"):  # many entries of the database set the seed themselves
+            again = _eager(sample)
+        if not _same(expected, again):
             return LEFT_OUT, "random"
     except Exception as error:
         return LEFT_OUT, f"PyTorch itself raises {type(error).__name__}"

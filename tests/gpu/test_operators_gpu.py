@@ -52,13 +52,15 @@ def _emit(network, case: Case) -> int:
     return len(outputs)
 
 
-def _expressible(case: Case) -> str:
-    """Why this TensorRT refuses the case; empty when it does not."""
+def _tried(case: Case) -> Outcome:
+    """The case in a network of its own, only defined: whether it is refused, or fails."""
     try:
         _emit(trt_api.create_network(trt_api.create_builder()), case)
     except UnsupportedOpError as error:
-        return str(error)
-    return ""
+        return Outcome(refused=str(error))
+    except Exception as error:  # one broken case must not take the others with it
+        return Outcome(failed=f"{type(error).__name__}: {error}")
+    return Outcome()
 
 
 def _run(cases: list[Case]) -> dict[str, Outcome]:
@@ -88,10 +90,8 @@ def _run(cases: list[Case]) -> dict[str, Outcome]:
 def _outcomes() -> dict[str, Outcome]:
     outcomes, runnable = {}, []
     for case in CASES:
-        reason = _expressible(case)
-        if reason:
-            outcomes[case.name] = Outcome(refused=reason)
-        else:
+        outcomes[case.name] = outcome = _tried(case)
+        if not outcome.refused and not outcome.failed:
             runnable.append(case)
     for start in range(0, len(runnable), TOGETHER):
         outcomes.update(_run(runnable[start : start + TOGETHER]))

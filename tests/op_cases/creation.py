@@ -32,4 +32,7 @@ CASES = [
     case("rand_like", lambda x: torch.rand_like(x) * 0 + x, (2, 3), refused=RANDOM),
     case("bernoulli", lambda x: torch.bernoulli(x), torch.ones(2, 3), refused=RANDOM),
     case("multinomial", lambda x: torch.multinomial(x, 1), torch.tensor([[0.0, 1.0]]), refused=RANDOM),
+    case("new_empty", lambda x: x.new_empty(2, 3).fill_(2) + x, (2, 3)),
+    case("linspace_computed", lambda x, y: torch.linspace(x, y, 5), (), ()),
+    case("logspace_computed", lambda x: torch.logspace(x, 1.0, 4), ()),
 ]  # fmt: skip

@@ -45,4 +45,6 @@ CASES = [
     case("entr", torch.special.entr, torch.tensor([0.0, 0.5, 2.0])),
     case("hypot", torch.hypot, (3, 5), (3, 5)),
     case("hypot_large", lambda x: torch.hypot(x * 1e30, x * 2e30), (4,), oracle="same"),
+    case("elementwise_bools", lambda x, y: (x.sign(), torch.clamp(x, y), x.sum(0), x.square()), BOOLS, OTHER_BOOLS),
+    case("isclose_bools", torch.isclose, BOOLS, OTHER_BOOLS),
 ]  # fmt: skip

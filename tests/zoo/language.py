@@ -13,6 +13,8 @@ _LENGTH, _WORDS = 12, 99
 _BERT = {
     "vocab_size": _WORDS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
 }  # fmt: skip
+_GPT2 = {"vocab_size": _WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+_SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
 _LLAMA = {**_BERT, "num_key_value_heads": 2, "max_position_embeddings": 64}
 _T5 = {"vocab_size": _WORDS, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 _BART = {
@@ -143,7 +145,7 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     ),
     "albert": partial(_text, "Albert", {**_BERT, "embedding_size": 16}),
     "electra": partial(_text, "Electra", {**_BERT, "embedding_size": 16}),
-    "gpt2": partial(_decoder, "GPT2", {"vocab_size": _WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
+    "gpt2": partial(_decoder, "GPT2", _GPT2),
     "gpt_neox": partial(_decoder, "GPTNeoX", {**_BERT, "max_position_embeddings": 64}),
     "llama": partial(_decoder, "Llama", _LLAMA),
     "mistral": partial(_decoder, "Mistral", {**_LLAMA, "sliding_window": 6}),
@@ -154,7 +156,7 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     "vit": partial(_image, "ViT", _VIT),
     "deit": partial(_image, "DeiT", _VIT),
     "swin": partial(
-        _image, "Swin", {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+        _image, "Swin", _SWIN
     ),
     "segformer": partial(_image, "Segformer", _SEGFORMER),
     "detr": _detr,

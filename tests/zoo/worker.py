@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 def relative_error(got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """The largest relative error, in the 2-norm, of an output; infinite for other shapes or values that are not finite."""
+    """The largest relative error, in the 2-norm, of an output; infinite for other shapes and for NaN."""
     if [t.shape for t in got] != [t.shape for t in expected]:
         return float("inf")
     worst = 0.0

@@ -100,15 +100,16 @@ class NormMixin(NetworkMixin):
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
-        """The attention layer for half precision where TensorRT has one, else its parts.
+        """The attention layer for half precision without a mask where TensorRT has one, else its parts.
 
+        TensorRT-RTX 1.7 crashes when it builds the layer with a constant mask that broadcasts over heads.
         The layer does not scale: `q` and `k` get ``sqrt(scale)`` each, which keeps half precision from overflowing.
         """
         root = math.sqrt(abs(scale))
         q, k = self._with("PROD", q, math.copysign(root, scale)), self._with("PROD", k, root)
         fused = self.dtype(q) in (torch.float16, torch.bfloat16) and self.has("add_attention")
-        if fused and self.rank(q) == 4 and not (causal and mask is not None):
-            return self._without_blind_rows(self._attention_layer(q, k, v, mask, causal), mask)
+        if fused and self.rank(q) == 4 and mask is None:
+            return self._attention_layer(q, k, v, causal)
         scores = self.out(
             self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
         )
@@ -148,7 +149,7 @@ class NormMixin(NetworkMixin):
         row = self.reshape(self.arange(0, rows), (rows, 1))
         return self.binary("ge", row, self.reshape(self.arange(0, columns), (1, columns)))
 
-    def _attention_layer(self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool) -> Tensor:
+    def _attention_layer(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         softmax = self.trt.AttentionNormalizationOp.SOFTMAX
         if self.has("add_attention_v2"):
             kinds = self.trt.CausalMaskKind
@@ -157,8 +158,6 @@ class NormMixin(NetworkMixin):
         else:
             layer = self.check(self.network.add_attention(q, k, v, softmax, causal))
         layer.decomposable = True
-        if mask is not None:
-            layer.mask = self._with_rank(mask, 4)
         layer.name = self.unique("attention")
         output = layer.get_output(0)
         output.name = self.unique()

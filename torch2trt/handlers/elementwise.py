@@ -20,9 +20,7 @@ def unary(*names: str, primitive: str, floats: bool = False):
     return emit
 
 
-abs_ = unary("aten::abs", "aten::absolute", primitive="abs")
 neg = unary("aten::neg", "aten::negative", primitive="neg")
-sign = unary("aten::sign", "aten::sgn", primitive="sign")
 exp = unary("aten::exp", primitive="exp", floats=True)
 expm1 = unary("aten::expm1", primitive="expm1", floats=True)
 log = unary("aten::log", primitive="log", floats=True)
@@ -46,6 +44,20 @@ atanh = unary("aten::atanh", "aten::arctanh", primitive="atanh", floats=True)
 erf = unary("aten::erf", "aten::special_erf", primitive="erf", floats=True)
 sigmoid = unary("aten::sigmoid", "aten::special_expit", primitive="sigmoid", floats=True)
 relu = unary("aten::relu", primitive="relu")
+
+
+def magnitude(*names: str, primitive: str):
+    """A table row: a function that leaves bools as they are."""
+
+    @op(*names)
+    def emit(ctx, x):
+        return x if dtype(ctx, x) == torch.bool else ctx.unary(primitive, x)
+
+    return emit
+
+
+abs_ = magnitude("aten::abs", "aten::absolute", primitive="abs")
+sign = magnitude("aten::sign", "aten::sgn", primitive="sign")
 
 
 def rounding(*names: str, primitive: str):
@@ -191,8 +203,8 @@ def clamp(ctx, x, min=None, max=None):
     kind = result_type(ctx, *[v for v in (x, min, max) if v is not None])
     x = tensor(ctx, x, kind)
     if min is not None:
-        x = ctx.binary("maximum", x, tensor(ctx, min, kind))
-    return x if max is None else ctx.binary("minimum", x, tensor(ctx, max, kind))
+        x = maximum(ctx, x, tensor(ctx, min, kind))
+    return x if max is None else minimum(ctx, x, tensor(ctx, max, kind))
 
 
 @op("aten::clamp_min")

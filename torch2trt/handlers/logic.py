@@ -116,6 +116,8 @@ def isreal(ctx, x):
 @op("aten::isclose")
 def isclose(ctx, x, other, rtol=1e-5, atol=1e-8, equal_nan=False):
     """isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> Tensor"""
+    if result_type(ctx, x, other) == torch.bool:
+        x, other = tensor(ctx, x, torch.int32), tensor(ctx, other, torch.int32)
     same = eq(ctx, x, other)
     if equal_nan and result_type(ctx, x, other).is_floating_point:
         same = logical_or(ctx, same, logical_and(ctx, isnan(ctx, x), isnan(ctx, other)))

@@ -46,6 +46,9 @@ def _running_extreme(ctx: Any, name: str, x: Any, dim: int) -> tuple[Any, Any]:
     """The running extreme, and the last position where it was met; NaN stays once it was met."""
     if not rank(ctx, x):
         return x, torch.tensor(0)
+    if dtype(ctx, x) == torch.bool:
+        values, indices = _running_extreme(ctx, name, tensor(ctx, x, torch.int32), dim)
+        return tensor(ctx, values, torch.bool), indices
     at = axis(ctx, x, dim)
     values = ctx.cumulative(name, x, at)
     met = eq(ctx, x, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from .inputs import profile_of
 
 log = logging.getLogger("torch2trt.inference")
 MAX_GRAPHS = 8
+_CAPTURING = threading.Lock()  # torch's random generators take part in one capture at a time
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -110,7 +112,7 @@ class Graph:
             stream.cuda_stream
         )  # TensorRT prepares a new shape in its first launch
         stream.synchronize()
-        with torch.cuda.stream(stream):
+        with _CAPTURING, torch.cuda.stream(stream):
             self.graph.capture_begin(capture_error_mode="thread_local")
             try:
                 self._binding.launch(stream.cuda_stream)

@@ -15,7 +15,7 @@ from typing import Any
 import tvm
 from tvm import sym, tirx
 
-from .stages import Program, Stage, is_load, reads, substitute
+from .stages import Program, Stage, follows, is_load, reads, substitute
 from .target import Cpu
 from .tir import (
     INDEX,
@@ -346,7 +346,9 @@ def _common(run: Sequence[Stage], following: Stage, shared: int) -> int:
             same = 0
             while (
                 same < min(shared, len(node.indices))
-                and node.indices[same].same_as(following.axes[same])
+                and follows(
+                    [node.indices[same]], [following.axes[same]], [following.extents[same]]
+                )
                 and producer.extents[same] == following.extents[same]
             ):
                 same += 1
@@ -529,6 +531,6 @@ def _follows(node: Any, stage: Stage, split: int) -> bool:
     tail = list(node.indices)[-count:]
     if len(tail) < count or any(_uses(i, a) for i in node.indices[:-count] for a in axes):
         return False
-    same = all(i.same_as(a) for i, a in zip(tail, axes, strict=True))
+    same = follows(tail, axes, stage.extents[split:])
     shape = [int(d) for d in node.source.ty.shape[-count:]]
     return same and shape == list(stage.extents[split:])

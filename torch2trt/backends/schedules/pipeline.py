@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,9 @@ from .general import emit
 from .layout import Rewriter
 from .matmul import dense_rule, matmul_rule
 from .packing import Recipe
-from .stages import Program, Unschedulable, inline, parse
+from .stages import Program, Unschedulable, follows, inline, parse
 from .target import Cpu, cpu_of
-from .tir import seq
+from .tir import nodes, seq
 
 Rule = Callable[[Any, Program, Cpu], Any]
 GENERAL, OUTER, UNSCHEDULED = "general", "outer loops", "none"
@@ -76,11 +76,32 @@ def _fusing() -> list[Any]:
         relax.backend.DispatchSortScan(),
         step.LegalizeOps(legalize.LEGALIZE),
         step.AnnotateTIROpPattern(),
+        tvm.transform.module_pass(_mark_elementwise, opt_level=0),
         step.FuseOps(),
         step.FuseTIR(),
         step.RewriteDataflowReshape(),
         step.DeadCodeElimination(),
     ]
+
+
+def _mark_elementwise(mod: Any, context: Any) -> Any:
+    """Mark what reads its operands only at its own indices as elementwise; Relax sees less in images of batch one."""
+    for gvar, func in list(mod.functions_items()):
+        if isinstance(func, tirx.PrimFunc) and int((func.attrs or {}).get("op_pattern", -1)) == 1:
+            if _elementwise(func):
+                mod[gvar] = func.with_attr("op_pattern", 0)
+    return mod
+
+
+def _elementwise(func: Any) -> bool:
+    try:
+        stages = parse(func).stages
+    except Unschedulable:
+        return False
+    return all(
+        not s.reduce and all(follows(n.indices, s.axes, s.extents) for n in s.loads())
+        for s in stages
+    )
 
 
 def _lowering(target: Any) -> list[Any]:
@@ -125,8 +146,26 @@ def schedule_function(func: Any, cpu: Cpu) -> tuple[Any, str]:
 
 def _lowered(func: Any) -> Any:
     """The function with its loops lowered; done one by one, so that a failure costs one function its rule."""
-    mod = tvm.transform.Sequential(_loop_passes())(tvm.IRModule({"main": func}))
+    mod = tvm.transform.Sequential(_loop_passes(reuse=not _overlaps(func)))(tvm.IRModule({"main": func}))
     return mod["main"]
+
+
+def _overlaps(func: Any) -> bool:
+    """Whether some loop writes elements twice, as the last vector of a row does.
+
+    Such a loop must find its input unchanged the second time, so no buffer may take the place of another.
+    """
+    indices = [index for store in _stores(func.body) for index in store.indices]
+    return any(isinstance(node, tirx.Min) for index in indices for node in nodes(index))
+
+
+def _stores(statement: Any) -> Iterator[Any]:
+    if isinstance(statement, tirx.BufferStore):
+        yield statement
+    inside = [getattr(statement, name, None) for name in ("body", "then_case", "else_case")]
+    for part in (*inside, *getattr(statement, "seq", ())):
+        if part is not None:
+            yield from _stores(part)
 
 
 def _outer_loops(func: Any) -> tuple[Any, str]:
@@ -217,14 +256,15 @@ def _block_passes() -> list[Any]:
     ]
 
 
-def _loop_passes() -> list[Any]:
+def _loop_passes(reuse: bool = True) -> list[Any]:
+    """From loops to plain statements; with `reuse`, a buffer may take the memory of one that is not read any more."""
     step = tirx.transform
     return [
         step.FlattenBuffer(),
         step.BF16ComputeLegalize(),
         step.NarrowDataType(32),
         step.VectorizeLoop(True),
-        step.StorageRewrite(),
+        *([step.StorageRewrite()] if reuse else []),
         step.UnrollLoop(),
         step.StmtSimplify(),
         step.RemoveNoOp(),

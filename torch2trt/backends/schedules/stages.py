@@ -139,6 +139,7 @@ def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) 
         raise Unschedulable("a store to a part of a buffer")
     if bool(reduce) != (block.init is not None):
         raise Unschedulable("a reduction without a start value")
+    unit = {v: tirx.const(0, v.ty.dtype) for v, size in sizes.items() if size == 1}
     return Stage(
         name=block.name_hint,
         buffer=store.buffer,
@@ -146,9 +147,17 @@ def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) 
         extents=tuple(sizes[a] for a in axes),
         reduce=tuple(reduce),
         reduce_extents=tuple(sizes[r] for r in reduce),
-        value=store.value,
+        value=substitute(store.value, unit) if unit else store.value,
         init=block.init.value if block.init is not None else None,
         attrs=dict(block.annotations),
+    )
+
+
+def follows(indices: Sequence[Any], axes: Sequence[Any], extents: Sequence[int]) -> bool:
+    """Whether a read takes each index from the axis at its place; the index of an axis of extent one is zero."""
+    return len(indices) == len(axes) and all(
+        i.same_as(a) or (n == 1 and _is_zero(i))
+        for i, a, n in zip(indices, axes, extents, strict=True)
     )
 
 

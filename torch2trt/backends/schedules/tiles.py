@@ -9,7 +9,7 @@ from typing import Any
 from tvm import tirx
 
 from .general import Emitter, emit
-from .stages import Program, Stage, Unschedulable, inline, is_load, reads, substitute
+from .stages import Program, Stage, Unschedulable, follows, inline, is_load, reads, substitute
 from .target import Cpu
 from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, ramp, seq, store
 
@@ -110,7 +110,10 @@ def anchored(program: Program, rule: str) -> Anchored:
         len(users) == 1
         and not users[0].reduce
         and not any(anchor.buffer.same_as(o) for o in program.outputs)
-        and all(_identity(n, users[0]) for n in reads(users[0], anchor.buffer))
+        and all(
+            follows(n.indices, users[0].axes, users[0].extents)
+            for n in reads(users[0], anchor.buffer)
+        )
         and users[0].extents == anchor.extents
     )
     if not fits:
@@ -123,12 +126,6 @@ def anchored(program: Program, rule: str) -> Anchored:
     else:
         after = (*after[:position], *after[position + 1 :])
     return Anchored(before, anchor, last, after)
-
-
-def _identity(node: Any, stage: Stage) -> bool:
-    return len(node.indices) == len(stage.axes) and all(
-        i.same_as(a) for i, a in zip(node.indices, stage.axes, strict=True)
-    )
 
 
 def surround(parts: Anchored, program: Program, cpu: Cpu, core: Any) -> list[Any]:
