@@ -30,6 +30,14 @@ RENAMED = {
 GROUPED = ("conv1d", "conv2d", "conv2d_transpose")
 
 
+def _pool(
+    operator: Callable[..., relay.Expr], x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], ceil_mode: bool = False, count_include_pad: bool | None = None,
+) -> relay.Expr:  # fmt: skip
+    options = {} if count_include_pad is None else {"count_include_pad": count_include_pad}
+    return operator(x, kernel, stride, dilation, padding, ceil_mode=ceil_mode, **options)
+
+
 class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     """Builds Relay expressions.
 
@@ -114,6 +122,8 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     def op(self, name: str) -> Callable[..., relay.Expr]:
         if name.startswith("nn.conv"):
             return partial(self._convolution, name.removeprefix("nn."))
+        if name.startswith(("nn.max_pool", "nn.avg_pool")):
+            return partial(_pool, getattr(relay.nn, name.removeprefix("nn.")))
         own = getattr(self, f"_op_{name.replace('.', '_')}", None)
         if own is not None:
             return own

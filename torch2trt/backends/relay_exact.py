@@ -70,7 +70,7 @@ def _operator(kind: str, count: int) -> tvm.ir.Op:
 
 
 def _result_type(types: Sequence[Any], attrs: Any) -> Any:
-    operands = [te.placeholder(t.shape, dtype=t.dtype) for t in types[:-1]]
+    operands = [te.placeholder(t.shape, dtype=t.dtype) for t in types]
     results = [relay.TensorType(t.shape, t.dtype) for t in _apply(str(attrs["key"]), operands)]
     return results[0] if len(results) == 1 else relay.TupleType(results)
 
