@@ -13,7 +13,8 @@ from .common import axes, axis, broadcast_shapes, promote, rank, shape, sizes_of
 
 
 @op(
-    "aten::reshape", "aten::view", "aten::_unsafe_view", "aten::view_copy", "aten::_reshape_copy", "aten::_reshape_alias",
+    "aten::reshape", "aten::view", "aten::_unsafe_view", "aten::view_copy", "aten::_reshape_copy",
+    "aten::_reshape_alias",
 )  # fmt: skip
 def reshape(ctx, x, size, *_):
     """reshape(Tensor(a) self, SymInt[] shape) -> Tensor(a)"""
