@@ -446,6 +446,18 @@ def test_other_dynamic_dimensions_by_name(machine):
         wrapped(torch.rand(1, 3, 4, 17))
 
 
+def test_several_profiles_in_one_engine(machine):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()).eval()
+    small, large = ({"input0": {2: (n, n, n + 2), 3: (n, n, n + 2)}} for n in (4, 10))
+    wrapped = TensorRTModuleWrapper(model, 2, dynamic=[small, large])
+    for size in (4, 6, 10, 12):
+        x = torch.rand(2, 3, size, size)
+        same(wrapped(x), model(x))
+    assert len(machine.builds) == 1 and len(machine.builds[0].profiles) == 2
+    with pytest.raises(InputMismatchError, match="nor any other of 2 profiles"):
+        wrapped(torch.rand(1, 3, 8, 8))
+
+
 def test_a_new_static_size_is_a_new_engine(machine):
     model = nn.Conv2d(3, 4, 3).eval()
     wrapped = TensorRTModuleWrapper(model, 2)

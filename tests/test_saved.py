@@ -17,7 +17,7 @@ from torch2trt.saved import LoadedModule, describe_call
 def loaded(monkeypatch, program, args, kwargs=None):
     """The module from a file, with the traced graph in place of the engine."""
     graph = GraphModule(program, args, example_kwargs=kwargs)
-    inputs = [Input(f"input{i}", v.shape, v.dtype, {}) for i, v in enumerate(graph.graph.inputs)]
+    inputs = [Input(f"input{i}", v.shape, v.dtype) for i, v in enumerate(graph.graph.inputs)]
     extra = json.loads(json.dumps(describe_call(graph, inputs)))
     run = SimpleNamespace(run=lambda *tensors: tuple(graph.run(list(tensors))))
     monkeypatch.setattr(saved, "TorchInferenceContext", lambda engine, cuda_graph: run)

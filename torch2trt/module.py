@@ -20,7 +20,7 @@ from .inference import InferenceContext
 from .inference.profiler import LayerTimes
 from .program import Definition, Input, TensorRTProgram, define, lowered
 from .saved import describe_call, save
-from .settings import TOLERANCE, Settings, parse_settings
+from .settings import TOLERANCE, Dynamic, Settings, parse_settings
 from .switch import CompiledModule, Variant
 from .tvm_program import TVMProgram
 
@@ -47,7 +47,8 @@ class TensorRTModule(CompiledModule):
         verbose: write a line per node while converting.
         precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0", in
             a wrapper "net.layer1.0").
-        dynamic: further dynamic dimensions: ``{name: {axis: (min, opt, max)}}``.
+        dynamic: further dynamic dimensions: ``{name: {axis: (min, opt, max)}}``, or a list of
+            such for one engine that is best at several sizes.
         refit: keep the weights of the engine exchangeable: True, False, or None: from the first
             time that weights change (the first engine is then a little faster).
         cache: keep engines on disk: True, a folder, or an ``EngineCache``. Not used together with
@@ -74,7 +75,7 @@ class TensorRTModule(CompiledModule):
         verbose: bool = False,
         *,
         precision: Mapping[str, Any] | None = None,
-        dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]] | None = None,
+        dynamic: Dynamic | Sequence[Dynamic] | None = None,
         refit: bool | None = None,
         cache: Any = None,
         cuda_graph: bool = False,
@@ -108,17 +109,18 @@ class TensorRTModule(CompiledModule):
         batch = next((t.shape[0] for t in tensors if t.dim()), 1)
         inputs = []
         for name, tensor in zip(names, tensors):
-            ranges = dict(self.settings.dynamic.get(name, {}))
-            batched = tensor.dim() > 0 and tensor.shape[0] == batch and 0 not in ranges
+            given = [dict(profile.get(name, {})) for profile in self.settings.dynamic]
+            batched = tensor.dim() > 0 and tensor.shape[0] == batch
+            batched = batched and not any(0 in ranges for ranges in given)
             if batched and not 1 <= batch <= largest:
                 raise InputMismatchError(
                     f"input {name!r}: got shape {tuple(tensor.shape)}, a batch of {batch}, expected"
                     f" 1 to {largest} (max_batchsize)"
                 )
             if batched and largest > 1:
-                ranges[0] = (1, largest, largest)
-            shape = tuple(tensor.shape)
-            inputs.append(Input(name, shape, tensor.dtype, {} if fixed else ranges))
+                given = [{0: (1, largest, largest), **ranges} for ranges in given]
+            profiles = () if fixed else tuple(given)
+            inputs.append(Input(name, tuple(tensor.shape), tensor.dtype, profiles))
         return inputs
 
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TensorRTProgram:
@@ -244,7 +246,7 @@ class TVMModule(CompiledModule):
 
     def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
         names = self.settings.names(len(tensors))
-        return [Input(n, tuple(t.shape), t.dtype, {}) for n, t in zip(names, tensors)]
+        return [Input(n, tuple(t.shape), t.dtype) for n, t in zip(names, tensors)]
 
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TVMProgram:
         settings = self.settings

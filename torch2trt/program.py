@@ -34,26 +34,34 @@ class Input:
         name: its name in the network.
         shape: the traced shape.
         dtype: its type.
-        ranges: the (min, opt, max) of its dynamic dimensions.
+        profiles: per optimization profile the (min, opt, max) of its dynamic dimensions.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-    ranges: Mapping[int, tuple[int, int, int]]
+    profiles: tuple[Mapping[int, tuple[int, int, int]], ...] = ()
+
+    @property
+    def ranges(self) -> dict[int, tuple[int, int, int]]:
+        """The (min, opt, max) of each dynamic dimension, over all profiles."""
+        found: dict[int, tuple[int, int, int]] = {}
+        for axis, (low, best, high) in (item for p in self.profiles for item in p.items()):
+            before = found.get(axis, (low, best, high))
+            found[axis] = (min(low, before[0]), before[1], max(high, before[2]))
+        return found
 
     @property
     def dims(self) -> tuple[int | None, ...]:
         """The shape, None where dynamic."""
-        return tuple(None if i in self.ranges else n for i, n in enumerate(self.shape))
+        ranges = self.ranges
+        return tuple(None if i in ranges else n for i, n in enumerate(self.shape))
 
-    @property
-    def profile(self) -> tuple[tuple[int, ...], ...]:
-        """The smallest, the best and the largest shape."""
+    def shapes(self, profile: int) -> tuple[tuple[int, ...], ...]:
+        """The smallest, the best and the largest shape of an optimization profile."""
+        given = self.profiles[profile]
         return tuple(
-            tuple(
-                self.ranges[i][which] if i in self.ranges else n for i, n in enumerate(self.shape)
-            )
+            tuple(given[i][which] if i in given else n for i, n in enumerate(self.shape))
             for which in range(3)
         )
 
@@ -171,14 +179,15 @@ class TensorRTProgram:
     def options(self, refit: bool) -> BuildOptions:
         """How the engine is built."""
         settings = self.settings
-        dynamic = any(i.ranges for i in self.inputs)
+        dynamic = [i for i in self.inputs if i.ranges]
+        count = len(dynamic[0].profiles) if dynamic else 0
         cache = settings.cache
         return BuildOptions(
             workspace=settings.workspace,
             tf32=settings.tf32,
             refit=refit,
             optimization_level=settings.optimization_level,
-            profiles={i.name: i.profile for i in self.inputs if i.ranges} if dynamic else (),
+            profiles=[{i.name: i.shapes(p) for i in dynamic} for p in range(count)],
             timing_cache=cache.timing_cache(self._place()) if cache is not None else None,
         )
 

@@ -26,6 +26,9 @@ TOLERANCE = {
 }
 
 
+Dynamic = Mapping[str, Mapping[int, tuple[int, int, int]]]
+
+
 @dataclass(frozen=True)
 class Settings:
     """The constructor arguments of ``TensorRTModule``, checked; see there.
@@ -43,7 +46,7 @@ class Settings:
     builder_config_fn: Callable[..., Any] | None
     net_post_fn: Callable[..., Any] | None
     input_names: tuple[str, ...] | None
-    dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]]
+    dynamic: tuple[Dynamic, ...]
     refit: bool | None
     cache: EngineCache | None
     cuda_graph: bool
@@ -68,7 +71,7 @@ class Settings:
             raise ConversionError(
                 f"input_names: got {len(names)} names, expected {count}, one for each tensor input"
             )
-        unknown = sorted(self.dynamic.keys() - set(names))
+        unknown = sorted({name for ranges in self.dynamic for name in ranges} - set(names))
         if unknown:
             raise ConversionError(f"dynamic: got {unknown}, expected names among {list(names)}")
         return names
@@ -113,7 +116,7 @@ def parse_settings(
     input_names: Sequence[str] | None,
     cache: Any,
     precision: Mapping[str, Any] | None,
-    dynamic: Mapping[str, Mapping[int, tuple[int, int, int]]] | None,
+    dynamic: Dynamic | Sequence[Dynamic] | None,
     **rest: Any,
 ) -> Settings:
     """Check the constructor arguments.
@@ -133,7 +136,7 @@ def parse_settings(
         tf32=tf32,
         precision={name: parse_dtype(value)[0] for name, value in (precision or {}).items()},
         input_names=tuple(input_names) if input_names else None,
-        dynamic=dynamic or {},
+        dynamic=(dynamic or {},) if isinstance(dynamic or {}, Mapping) else tuple(dynamic),
         cache=parse_cache(cache),
         **rest,
     )

@@ -9,7 +9,7 @@ from torch2trt.backends import trt_api
 def pytest_collection_modifyitems(items):
     reason = None if trt_api.can_run() else trt_api.why_not_run()
     for item in items:
-        if "/gpu/" in str(item.path):
+        if item.path.name.startswith("test_gpu_"):
             item.add_marker(pytest.mark.gpu)
             if reason and "tvm" not in item.name:
                 item.add_marker(pytest.mark.skip(reason=f"engines do not run here: {reason}"))

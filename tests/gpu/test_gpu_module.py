@@ -76,6 +76,17 @@ def test_one_engine_for_all_batches_that_follows_training(monkeypatch):
     assert [options.refit for options in builds] == [False, True]
 
 
+def test_several_profiles_in_one_engine():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()).eval().cuda()
+    small, large = ({"input0": {2: (n, n, n + 2), 3: (n, n, n + 2)}} for n in (4, 10))
+    wrapped = wrap(model, 2, dynamic=[small, large])
+    for size in (4, 11, 6, 10):
+        x = torch.randn(2, 3, size, size, device="cuda")
+        same(wrapped(x), model(x).detach())
+    with pytest.raises(InputMismatchError, match="nor any other of 2 profiles"):
+        wrapped(torch.randn(1, 3, 8, 8, device="cuda"))
+
+
 def test_refit_is_exact_and_a_new_definition_is_built(monkeypatch):
     model, x = net(), images()
     wrapped = wrap(model, refit=True)

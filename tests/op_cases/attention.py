@@ -50,6 +50,7 @@ CASES = [
     sdpa("five_dims", (2, 2, 2, 3, 4), (2, 2, 2, 5, 4), (2, 2, 2, 5, 4)),
     case("attention_float_mask", lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m),
          (2, 2, 3, 8), (2, 2, 4, 8), (2, 2, 4, 8), (2, 1, 3, 4)),
+    case("attention_ranks_differ", F.scaled_dot_product_attention, (4, 3, 8), (2, 4, 6, 8), (2, 4, 6, 8)),
     case("attention_half", lambda q: F.scaled_dot_product_attention(q, q * 2, q + 1), HALF, oracle="same"),
     case("attention_half_causal", lambda q: F.scaled_dot_product_attention(q, q * 2, q, is_causal=True), HALF,
          oracle="same"),

@@ -24,13 +24,15 @@ CASES = [
          lambda x, y: F.binary_cross_entropy_with_logits(x, y, pos_weight=WEIGHT, reduction="none"), (3, 5), UNIT),
     case("kl_div", lambda x, y: F.kl_div(x.log_softmax(1), y, reduction="batchmean"), (3, 5), UNIT),
     case("kl_div_log_target", lambda x, y: F.kl_div(x, y, reduction="sum", log_target=True), (3, 5), (3, 5)),
-    *[case(f"nll_loss_{r}", lambda x, r=r: F.nll_loss(x, IGNORED, WEIGHT.to(x.dtype), reduction=r), (3, 5)) for r in REDUCTIONS],
+    *[case(f"nll_loss_{r}", lambda x, r=r: F.nll_loss(x, IGNORED, WEIGHT.to(x.dtype), reduction=r), (3,
+         5)) for r in REDUCTIONS],
     case("nll_loss2d", lambda x, t: F.nll_loss(x, t), (2, 3, 4, 4), torch.arange(32).reshape(2, 4, 4) % 3),
     case("nll_loss_line", lambda x: F.nll_loss(x, torch.tensor(2)), (5,)),
     *[case(f"cross_entropy_{r}", lambda x, t, r=r: F.cross_entropy(x, t, reduction=r), (3, 5), CLASSES)
       for r in REDUCTIONS],
     *[case(f"cross_entropy_smooth_{r}",
-           lambda x, t, r=r: F.cross_entropy(x, t, WEIGHT.to(x.dtype), reduction=r, label_smoothing=0.2), (3, 5), IGNORED)
+           lambda x, t, r=r: F.cross_entropy(x, t, WEIGHT.to(x.dtype), reduction=r, label_smoothing=0.2), (3, 5),
+           IGNORED)
       for r in REDUCTIONS],
     case("cross_entropy_probabilities", lambda x, t: F.cross_entropy(x, t, WEIGHT, label_smoothing=0.1), (3, 5), UNIT),
     case("cross_entropy_images", F.cross_entropy, (2, 3, 4, 4), torch.arange(32).reshape(2, 4, 4) % 3),
@@ -45,6 +47,7 @@ CASES = [
     case("poisson_nll_loss", lambda x, y: F.poisson_nll_loss(x, y * 3, full=True), (3, 5), UNIT),
     case("gaussian_nll_loss", lambda x, y, v: F.gaussian_nll_loss(x, y, v), (3, 5), (3, 5), UNIT),
     case("ctc_loss",
-         lambda x: F.ctc_loss(x.log_softmax(2), torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2])), (4, 1, 3),
+         lambda x: F.ctc_loss(x.log_softmax(2), torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2])), (4, 1,
+         3),
          refused={"tensorrt": "ctc", "tvm": "ctc"}),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 
 from ..registry import op
 from .activation import gelu, softmax
-from .common import dtype, rank, shape, tensor
+from .common import broadcast_shapes, dtype, rank, shape, tensor
 from .elementwise import add, exp, log, mul, relu, sub, where
 from .linear import linear, matmul
 from .normalization import layer_norm
@@ -35,15 +35,27 @@ def attention(ctx, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=F
     bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> Tensor"""
     if dropout_p:
         raise ctx.refuse("attention with dropout is random; call module.eval() first")
-    dims = rank(ctx, query)
+    dims = max(rank(ctx, x) for x in (query, key, value))
     roles = (query, "query"), (key, "key"), (value, "value")
     q, k, v = (_at_least_4d(ctx, ctx.operand(x, role)) for x, role in roles)
     if rank(ctx, q) > 4:
         return _flat_attention(ctx, q, k, v, attn_mask, is_causal, scale)
     if enable_gqa:
         k, v = (_share_heads(ctx, x, shape(ctx, q)[1]) for x in (k, v))
+    q, k, v = _same_batches(ctx, q, k, v)
     result = ctx.attention(q, k, v, attn_mask, bool(is_causal), _scale(ctx, query, scale))
     return ctx.reshape(result, shape(ctx, result)[4 - dims :]) if dims < 4 else result
+
+
+def _same_batches(ctx, *xs):
+    """Operands of four dimensions, the first two broadcast."""
+    leads = [shape(ctx, x)[:2] for x in xs]
+    lead = broadcast_shapes(ctx, *leads)
+
+    def stretched(own):
+        return any(isinstance(a, int) and a == 1 and not (isinstance(b, int) and b == 1) for a, b in zip(own, lead))
+
+    return [ctx.expand(x, [*lead, *shape(ctx, x)[2:]]) if stretched(own) else x for x, own in zip(xs, leads)]
 
 
 def _scale(ctx, query, scale):

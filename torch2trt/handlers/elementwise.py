@@ -246,7 +246,7 @@ def to_device(ctx, x, device, dtype=None, *_):
 
 @op("aten::to.dtype_layout", "aten::_to_copy")
 def to_layout(ctx, x, dtype=None, *_):
-    """to.dtype_layout(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, ...) -> Tensor"""
+    """to.dtype_layout(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, ...)"""
     return tensor(ctx, x, dtype_of(dtype))
 
 

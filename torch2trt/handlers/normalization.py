@@ -77,7 +77,8 @@ def native_batch_norm(ctx, x, weight, bias, running_mean, running_var, training,
     if training:
         return _training_batch_norm(ctx, x, weight, bias, running_mean, eps)
     result = batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
-    return result, torch.empty(0), torch.empty(0)
+    nothing = torch.empty(0, dtype=dtype(ctx, running_mean))
+    return result, nothing, nothing
 
 
 @op("aten::_native_batch_norm_legit.no_stats")

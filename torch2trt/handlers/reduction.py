@@ -137,7 +137,7 @@ def any_(ctx, x, dim=None, keepdim=False):
 
 @op("aten::topk")
 def topk(ctx, x, k, dim=-1, largest=True, sorted=True):
-    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor values, Tensor indices)"""
+    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor, Tensor)"""
     if not rank(ctx, x):
         return x, ctx.literal(torch.tensor(0))
     return ctx.topk(x, k, axis(ctx, x, dim), largest)

@@ -12,7 +12,10 @@ from ..registry import op
 from .common import axes, axis, broadcast_shapes, promote, rank, shape, sizes_of
 
 
-@op("aten::reshape", "aten::view", "aten::_unsafe_view", "aten::view_copy", "aten::_reshape_copy", "aten::_reshape_alias")
+@op(
+    "aten::reshape", "aten::view", "aten::_unsafe_view", "aten::view_copy", "aten::_reshape_copy",
+    "aten::_reshape_alias",
+)  # fmt: skip
 def reshape(ctx, x, size, *_):
     """reshape(Tensor(a) self, SymInt[] shape) -> Tensor(a)"""
     return ctx.reshape(x, sizes_of(ctx, x, size))
@@ -89,7 +92,7 @@ def transpose(ctx, x, dim0, dim1):
     return ctx.permute(x, order)
 
 
-@op("aten::t", "aten::numpy_T", "aten::mT", "aten::adjoint")
+@op("aten::t", "aten::numpy_T", "aten::mT", "aten::mH", "aten::adjoint", "aten::matrix_H")
 def t(ctx, x):
     """t(Tensor(a) self) -> Tensor(a)"""
     return x if rank(ctx, x) < 2 else transpose(ctx, x, -2, -1)

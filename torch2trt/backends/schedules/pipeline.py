@@ -151,21 +151,22 @@ def _lowered(func: Any) -> Any:
 
 
 def _overlaps(func: Any) -> bool:
-    """Whether some loop writes elements twice, as the last vector of a row does.
+    """Whether some loop writes elements twice, as the last vector of a row does, and may read what stages hand on.
 
     Such a loop must find its input unchanged the second time, so no buffer may take the place of another.
     """
-    indices = [index for store in _stores(func.body) for index in store.indices]
-    return any(isinstance(node, tirx.Min) for index in indices for node in nodes(index))
+    statements = list(_statements(func.body))
+    buffers = [s for s in statements if isinstance(s, tirx.AllocBuffer) and s.buffer.name != "acc"]
+    indices = [index for s in statements if isinstance(s, tirx.BufferStore) for index in s.indices]
+    return len(buffers) > 1 and any(isinstance(node, tirx.Min) for index in indices for node in nodes(index))
 
 
-def _stores(statement: Any) -> Iterator[Any]:
-    if isinstance(statement, tirx.BufferStore):
-        yield statement
+def _statements(statement: Any) -> Iterator[Any]:
+    yield statement
     inside = [getattr(statement, name, None) for name in ("body", "then_case", "else_case")]
     for part in (*inside, *getattr(statement, "seq", ())):
         if part is not None:
-            yield from _stores(part)
+            yield from _statements(part)
 
 
 def _outer_loops(func: Any) -> tuple[Any, str]:
