@@ -135,23 +135,6 @@ def test_a_refused_layer_tells_the_reason_of_tensorrt(context):
         context.max_pool(x, (0, 0), (1, 1), (0, 0), (1, 1), False)
 
 
-def test_weakly_typed_layers_get_their_precision(context):
-    kinds = context.trt.DataType
-    inputs = [SimpleNamespace(dtype=kind) for kind in (kinds.INT32, kinds.HALF)]
-    outputs = [SimpleNamespace(dtype=kind) for kind in (kinds.FLOAT, kinds.BOOL)]
-    chosen: dict[int, Any] = {}
-    layer = SimpleNamespace(
-        num_inputs=2,
-        num_outputs=2,
-        get_input=inputs.__getitem__,
-        get_output=outputs.__getitem__,
-        set_output_type=chosen.__setitem__,
-    )
-    context._constrain(layer)
-    assert layer.precision == kinds.HALF
-    assert chosen == {0: kinds.HALF}
-
-
 # ---- symbolic dimensions ---------------------------------------------------------------------------------------------
 def test_a_dimension_is_one_object(context):
     x = context.input("x", (None, 3, None), torch.float32)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .backends import trt_api
+from .backends.tensorrt_types import types_of
 from .errors import EngineBuildError
 from .files import locked, write_atomic
 from .progress import BuildMonitor, Progress
@@ -113,7 +114,7 @@ def build_engine(
         KeyboardInterrupt: Ctrl-C; the build was cancelled and nothing is left behind.
     """
     if builder.error_recorder is None:
-        builder.error_recorder = trt_api.create_recorder()
+        trt_api.record_errors(builder)
     config = _config(builder, network, options)
     cache = _load_timing_cache(config, options.timing_cache)
     if config_fn is not None:
@@ -162,8 +163,7 @@ def _config(builder: Any, network: Any, options: BuildOptions) -> Any:
 def _precision_flags(network: Any) -> list[str]:
     """What a weakly typed library needs to keep to the types written in the network."""
     kinds = trt_api.trt().DataType
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    used = {layer.get_output(i).dtype for layer in layers for i in range(layer.num_outputs)}
+    used = types_of(network)
     flags = [name for name, kind in (("FP16", kinds.HALF), ("INT8", kinds.INT8)) if kind in used]
     return [*flags, "OBEY_PRECISION_CONSTRAINTS"] if flags else []
 

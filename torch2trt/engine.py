@@ -147,9 +147,10 @@ class Engine:
             )
         index = cuda_index(device)
         runtime = trt_api.trt().Runtime(trt_api.logger())
-        runtime.error_recorder = recorder = trt_api.create_recorder()
+        recorder = trt_api.record_errors(runtime)
         with torch.cuda.device(index):
             cuda_engine = runtime.deserialize_cuda_engine(plan)
+        trt_api.share_recorder(runtime, cuda_engine)
         if cuda_engine is None:
             raise EngineFileError(
                 "TensorRT does not accept the plan: " + "; ".join(recorder.messages)
@@ -235,7 +236,7 @@ class Engine:
         if not self.refittable:
             raise EngineBuildError("the engine was not built with BuildOptions(refit=True)")
         refitter = trt_api.trt().Refitter(self.cuda_engine, trt_api.logger())
-        refitter.error_recorder = recorder = trt_api.create_recorder()
+        recorder = trt_api.record_errors(refitter)
         unknown = sorted(weights.keys() - set(refitter.get_all_weights()))
         if unknown:
             raise EngineBuildError(f"the engine has no exchangeable weights named {unknown}")

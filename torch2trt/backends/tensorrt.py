@@ -49,13 +49,22 @@ class TensorRTContext(ResizeMixin):
         """
         marked = []
         for i, tensor in enumerate(outputs):
-            if self.dtype(tensor) == torch.uint8 and tensor.dtype != self.trt.DataType.UINT8:
-                tensor = self.out(self.network.add_cast(tensor, self.trt.DataType.UINT8))
+            if self.dtype(tensor) == torch.uint8 and self.kind_of(tensor) != self.trt.DataType.UINT8:
+                tensor = self._through_floats(tensor, self.trt.DataType.UINT8)
             if tensor.is_network_input or tensor.is_network_output:
                 tensor = self.out(self.network.add_identity(tensor))
+            kind = self.kind_of(tensor)
             if names is not None:
                 tensor.name = names[i]
                 self._state.taken.add(names[i])
             self.network.mark_output(tensor)
+            if self._weakly_typed:
+                self._declare(tensor, kind)
             marked.append(tensor)
         return marked
+
+    def _declare(self, output: Tensor, kind: Any) -> None:
+        """A weakly typed network converts an output to the type that it declares, and fails where it cannot."""
+        self._state.types.set(output, kind)
+        if output.dtype != kind:
+            output.dtype = kind

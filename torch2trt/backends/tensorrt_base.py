@@ -14,6 +14,7 @@ from ..errors import ConversionError
 from . import trt_api
 from .base import Dim, Operand, SymbolicContext, Tensor
 from .tensorrt_dims import DimsMixin, SymInt
+from .tensorrt_types import TypeTable, layer_kind
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 INTS = (torch.int64, torch.int32, torch.int8, torch.uint8)
@@ -27,7 +28,7 @@ class _NetworkState:
     taken: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     arrays: list[np.ndarray] = field(default_factory=list)
-    recorder: Any = None
+    types: TypeTable = field(default_factory=TypeTable)
 
 
 _STATES: weakref.WeakKeyDictionary[Any, _NetworkState] = weakref.WeakKeyDictionary()
@@ -38,8 +39,7 @@ def _state_of(network: Any) -> _NetworkState:
     if state is None:
         state = _STATES[network] = _NetworkState()
         if network.error_recorder is None:
-            state.recorder = trt_api.create_recorder()
-            network.error_recorder = state.recorder
+            trt_api.record_errors(network)
     for i in range(network.num_inputs):
         state.taken.add(network.get_input(i).name)
     for i in range(network.num_layers):
@@ -105,11 +105,11 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         layer.name = name
         if self.node is not None and hasattr(layer, "metadata"):
             layer.metadata = f"{self.node.scope} | {self.node.source}"
-        if self._weakly_typed:
-            self._constrain(layer)
         count = layer.num_outputs
         for i in range(count):
             layer.get_output(i).name = name if count == 1 else self.unique(f"output{i}")
+        if self._weakly_typed:
+            self._constrain(layer)
         return layer.get_output(index)
 
     def check(self, added: Any) -> Any:
@@ -130,18 +130,18 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return added
 
     def _constrain(self, layer: Any) -> None:
-        kinds = self.trt.DataType
-        floats = (kinds.FLOAT, kinds.HALF)
+        """Let a layer that takes floats compute in the type of its inputs, and give what it is known to give."""
+        types = self._state.types.learn(self.network, layer)
+        floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
         inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
-        wanted = next((t.dtype for t in inputs if t is not None and t.dtype in floats), None)
-        if wanted is not None and not isinstance(layer, self.trt.ICastLayer):
-            self._set_precision(layer, wanted)
-
-    def _set_precision(self, layer: Any, wanted: Any) -> None:
-        layer.precision = wanted
-        for i in range(layer.num_outputs):
-            if layer.get_output(i).dtype in (self.trt.DataType.FLOAT, self.trt.DataType.HALF):
-                layer.set_output_type(i, wanted)
+        given = [self.kind_of(x) for x in inputs if x is not None]
+        cast = layer_kind(layer) == "CAST"
+        wanted = next((dtype for dtype in given if dtype in floats), None)
+        if wanted is not None and not cast:
+            layer.precision = wanted
+        for i, dtype in enumerate(types):
+            if dtype in floats and (cast or wanted is not None):
+                layer.set_output_type(i, dtype)
 
     def has(self, feature: str) -> bool:
         """Whether this release has a feature: a network method, or a dotted name."""
@@ -154,8 +154,12 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def is_dim(self, value: Any) -> bool:
         return isinstance(value, SymInt)
 
+    def kind_of(self, x: Tensor) -> Any:
+        """The ``DataType`` of a tensor; weakly typed networks do not know it themselves before the build."""
+        return self._state.types.of(self.network, x) if self._weakly_typed else x.dtype
+
     def dtype(self, x: Tensor) -> torch.dtype:
-        return torch.uint8 if self._bytes and x.name in self._bytes else trt_api.torch_dtype(x.dtype)
+        return torch.uint8 if self._bytes and x.name in self._bytes else trt_api.torch_dtype(self.kind_of(x))
 
     def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
         """int32 stands for int64 where TensorRT has no int64."""
@@ -179,15 +183,20 @@ class TensorRTBase(DimsMixin, SymbolicContext):
 
         Between them uint8 values are int32 tensors that ``dtype`` knows to be uint8.
         """
-        if x.dtype != self.trt.DataType.UINT8:
-            return x
-        return self.out(self.network.add_cast(x, self.trt.DataType.INT32))
+        kinds = self.trt.DataType
+        return self._through_floats(x, kinds.INT32) if self.kind_of(x) == kinds.UINT8 else x
+
+    def _through_floats(self, x: Tensor, kind: Any) -> Tensor:
+        """Between uint8 and int32; 8.6 converts uint8 from and to floats only, which hold it exactly."""
+        if self._weakly_typed:
+            x = self.out(self.network.add_cast(x, self.trt.DataType.FLOAT))
+        return self.out(self.network.add_cast(x, kind))
 
     def back(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The result of layers that took a wider type, as `dtype`; the values fit into it."""
         if dtype != torch.uint8:
             wanted = self.kind(dtype)
-            return x if x.dtype == wanted else self.out(self.network.add_cast(x, wanted))
+            return x if self.kind_of(x) == wanted else self.out(self.network.add_cast(x, wanted))
         self._bytes.add(x.name)
         return x
 
@@ -277,7 +286,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         shape = tuple(value.shape) if shape is None else tuple(shape)
         layer = self.check(self.network.add_constant(shape, weights))
         if self._weakly_typed and value.dtype == torch.float16:
-            self._set_precision(layer, self.trt.DataType.HALF)
+            layer.precision = self.trt.DataType.HALF
+            layer.set_output_type(0, self.trt.DataType.HALF)
         x = self.out(layer)
         if value.dtype == torch.bfloat16:
             return self.out(self.network.add_cast(x, self.kind(torch.bfloat16)))

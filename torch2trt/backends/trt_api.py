@@ -8,12 +8,14 @@ programming interface of TensorRT 11.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import importlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -200,9 +202,31 @@ def _recorder_class() -> type:
     return Recorder
 
 
+_RECORDERS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+_MADE: collections.deque[Any] = collections.deque(maxlen=256)
+
+
 def create_recorder() -> Any:
     """A new ``IErrorRecorder``; its ``messages`` is the list of errors reported to it so far."""
     return _recorder_class()()
+
+
+def record_errors(owner: Any) -> Any:
+    """Give a builder, network, runtime, context or refitter a new recorder, and return it.
+
+    TensorRT 8.6 does not keep the recorder, and asks it even while the owner and what it made are deleted: it lives as
+    long as the owner, and some time longer.
+    """
+    owner.error_recorder = recorder = create_recorder()
+    _MADE.append(recorder)
+    _RECORDERS.setdefault(owner, []).append(recorder)
+    return recorder
+
+
+def share_recorder(owner: Any, made: Any) -> None:
+    """What `owner` made reports to the same recorder, so it lives as long as `made` too."""
+    if made is not None and owner in _RECORDERS:
+        _RECORDERS.setdefault(made, []).extend(_RECORDERS[owner])
 
 
 def take_errors(owner: Any) -> list[str]:
@@ -230,7 +254,7 @@ def create_builder() -> Any:
         raise BackendUnavailableError(_no_builder(str(error))) from error
     if builder is None:
         raise BackendUnavailableError(_no_builder("it returned nothing"))
-    builder.error_recorder = create_recorder()
+    record_errors(builder)
     return builder
 
 
@@ -252,6 +276,7 @@ def create_network(builder: Any) -> Any:
     if network is None:
         details = "; ".join(take_errors(builder)) or "no reason given"
         raise Torch2TrtError(f"{version()} returned no network: {details}")
+    share_recorder(builder, network)
     return network
 
 

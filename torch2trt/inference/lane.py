@@ -168,6 +168,7 @@ class Bindings:
 
     def _create(self, profile: int) -> Binding:
         context = self._engine.cuda_engine.create_execution_context()
+        trt_api.share_recorder(self._engine.cuda_engine, context)
         if context is None:
             raise Torch2TrtError("TensorRT could not create an execution context (device memory?)")
         if context.active_optimization_profile != profile:

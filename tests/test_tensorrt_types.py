@@ -1,0 +1,180 @@
+"""Weakly typed networks, as TensorRT 8.6 has: what the context says about types before the build, on TensorRT-RTX.
+
+TensorRT-RTX knows the type of every tensor when its layer is added. Here it is made to forget, as 8.6 does, the context
+works with what it infers itself, and in the end both are compared.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from case import assert_same
+from runners import define_tensorrt
+from simulate_networks import CASES as NETWORKS
+from simulate_networks import define as define_network
+from tensorrt_case import as_tuple
+from tensorrt_case import define as define_primitive
+from test_ops import CASES as PROGRAMS
+from test_tensorrt_data import case as data_cases
+from test_tensorrt_elementwise import case as elementwise_cases
+from test_tensorrt_layers import case as layer_cases
+
+from torch2trt.backends import tensorrt_base, trt_api
+from torch2trt.backends.tensorrt import TensorRTContext
+from torch2trt.backends.tensorrt_types import TypeTable, output_types
+from torch2trt.errors import UnsupportedOpError
+from torch2trt.simulate import simulate
+
+if not trt_api.is_rtx():
+    pytest.skip("needs a library that knows the types at once", allow_module_level=True)
+
+trt = trt_api.trt()
+PRIMITIVES = [*data_cases, *elementwise_cases, *layer_cases]
+
+
+class Weak:
+    """TensorRT-RTX with the forgetful tensors and the type constraints of 8.6."""
+
+    def __init__(self, monkeypatch):
+        self.wrong: list[str] = []
+        self.constrained = 0
+        self.precisions: list[object] = []
+        self._honest, self._constants = trt.ITensor.dtype, []
+        add_constant = trt.INetworkDefinition.add_constant
+
+        def remembering(network, *args):
+            layer = add_constant(network, *args)
+            if layer is not None:
+                self._constants.append(layer.get_output(0))
+            return layer
+
+        for owner, name, value in [
+            (trt.ITensor, "dtype", property(self._guess, lambda tensor, kind: self._expect(tensor, kind))),
+            (trt.INetworkDefinition, "add_constant", remembering),
+            (trt.ILayer, "set_output_type", lambda layer, i, kind: self._expect(layer.get_output(i), kind)),
+            (trt.ILayer, "precision", property(None, self._precision)),
+            (tensorrt_base, "is_weakly_typed", lambda network: True),
+        ]:
+            monkeypatch.setattr(owner, name, value, raising=False)
+
+    def _guess(self, tensor):
+        known = tensor.is_network_input or any(tensor is constant for constant in self._constants)
+        return self._honest.fget(tensor) if known else trt.DataType.FLOAT
+
+    def _expect(self, tensor, kind) -> None:
+        self.constrained += 1
+        if self._honest.fget(tensor) != kind:
+            self.wrong.append(f"{tensor.name} is {self._honest.fget(tensor)}, declared as {kind}")
+
+    def _precision(self, layer, kind) -> None:
+        self.precisions.append(kind)
+        if kind not in (trt.DataType.FLOAT, trt.DataType.HALF):
+            self.wrong.append(f"{layer.name} computes in {kind}")
+
+
+@pytest.fixture
+def weak(monkeypatch):
+    found = Weak(monkeypatch)
+    yield found
+    found._constants.clear()
+
+
+def check_types(network, table: TypeTable) -> None:
+    """What the table knows and what it infers from nothing are what TensorRT says."""
+    fresh = TypeTable()
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        for i in range(layer.num_outputs):
+            tensor = layer.get_output(i)
+            assert table.of(network, tensor) == tensor.dtype, (layer.name, tensor.name)
+            assert fresh.of(network, tensor) == tensor.dtype, (layer.name, tensor.name)
+
+
+@pytest.mark.parametrize("case", PROGRAMS, ids=str)
+def test_programs(case, weak, monkeypatch):
+    inputs = case.example()
+    try:
+        _, network, ctx = define_tensorrt(case.program, inputs)
+    except UnsupportedOpError:
+        assert "tensorrt" in case.refused
+        return
+    monkeypatch.undo()
+    assert not weak.wrong
+    check_types(network, ctx._state.types)
+    if "tensorrt" not in case.wrong:
+        outputs = simulate(network, list(inputs), weights=ctx.weight_dict)
+        assert_same(list(outputs.values()), case.expected(inputs), case.rtol)
+
+
+@pytest.mark.parametrize("case", PRIMITIVES, ids=lambda case: case.name)
+def test_primitives(case, weak, monkeypatch):
+    _, network = define_primitive(case, TensorRTContext)
+    monkeypatch.undo()
+    assert not weak.wrong
+    check_types(network, tensorrt_base._STATES[network].types)
+    got = simulate(network, [value.clone() for value in case.inputs])
+    for actual, wanted in zip(got.values(), as_tuple(case.reference(*case.inputs)), strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, check_stride=False)
+
+
+@pytest.mark.parametrize("case", NETWORKS, ids=str)
+def test_every_kind_of_layer(case):
+    if case.missing():
+        pytest.skip(f"{trt_api.version()} has no {', '.join(case.missing())}")
+    network = trt_api.create_network(trt_api.create_builder())
+    define_network(network, case)
+    table = TypeTable()
+    check_types(network, table)
+
+
+def test_a_user_layer_is_learned_and_outputs_are_declared(weak, monkeypatch):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    x = context.input("x", (2, 3), torch.float32)
+    own = network.add_elementwise(x, x, trt.ElementWiseOperation.EQUAL).get_output(0)
+    assert own.dtype == trt.DataType.FLOAT
+    assert context.dtype(own) == torch.bool
+    own.name = "renamed"
+    assert context.dtype(own) == torch.bool
+    declared = weak.constrained
+    context.finish([own], ["same"])
+    assert weak.constrained == declared + 1
+    assert not weak.wrong
+
+
+def test_halves_stay_halves(weak):
+    context = TensorRTContext(trt_api.create_network(trt_api.create_builder()))
+    x = context.cast(context.input("x", (2, 3), torch.float32), torch.float16)
+    y = context.binary("lt", context.unary("exp", x), torch.ones(2, 3).half())
+    assert [context.dtype(x), context.dtype(y)] == [torch.float16, torch.bool]
+    assert weak.precisions == [trt.DataType.HALF] * 3
+    assert not weak.wrong
+
+
+def test_the_table_does_not_keep_the_network_alive(weak):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    context.finish([context.unary("exp", context.input("x", (2,), torch.float32))])
+    before = len(tensorrt_base._STATES)
+    del context, network
+    weak._constants.clear()
+    gc.collect()
+    assert len(tensorrt_base._STATES) < before
+
+
+def test_types_that_are_set_are_what_counts():
+    class Layer:
+        num_outputs = 1
+
+        def output_type_is_set(self, index):
+            return True
+
+        def get_output_type(self, index):
+            return trt.DataType.INT32
+
+    from torch2trt.backends import tensorrt_types
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorrt_types, "layer_kind", lambda layer: "IDENTITY")
+        assert output_types(Layer(), lambda tensor: trt.DataType.FLOAT) == [trt.DataType.INT32]

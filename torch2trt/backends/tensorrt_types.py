@@ -1,0 +1,130 @@
+"""The data types of layers where TensorRT infers them only during the build: weakly typed networks.
+
+There ``ITensor.dtype`` of what a layer makes is a guess until then (a comparison of floats says float), so what is
+known from the kind of the layer is kept beside the network, by the name of the tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import trt_api
+
+_ONE_TYPE = {"NON_ZERO": "INT32", "NMS": "INT32"}
+_OF_INPUT = {"SELECT": 1, "ONE_HOT": 1}
+_BOOL_UNARY = ("NOT", "ISINF", "ISNAN")
+_BOOL_BINARY = ("EQUAL", "GREATER", "LESS", "AND", "OR", "XOR")
+_DECLARED = ("CONSTANT", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
+_INTERFACES = {
+    "CAST": "ICastLayer",
+    "UNARY": "IUnaryLayer",
+    "ELEMENTWISE": "IElementWiseLayer",
+    "QUANTIZE": "IQuantizeLayer",
+    "DEQUANTIZE": "IDequantizeLayer",
+    "FILL": "IFillLayer",
+}
+
+
+def layer_kind(layer: Any) -> str:
+    """The name of the ``LayerType``; the classes of some layers hide it behind an attribute of the same name."""
+    return trt_api.trt().ILayer.type.__get__(layer).name
+
+
+def output_types(layer: Any, type_of: Callable[[Any], Any]) -> list[Any]:
+    """The ``DataType`` of each output of a layer, from its kind, its attributes and the types of its inputs.
+
+    Args:
+        layer: any layer of a network.
+        type_of: gives the ``DataType`` of an input tensor.
+    """
+    kind = layer_kind(layer)
+    interface = _INTERFACES.get(kind)
+    if interface is not None and type(layer) is trt_api.trt().ILayer:
+        layer.__class__ = getattr(trt_api.trt(), interface)
+    return [_output_type(layer, kind, i, type_of) for i in range(layer.num_outputs)]
+
+
+def _output_type(layer: Any, kind: str, index: int, type_of: Callable[[Any], Any]) -> Any:
+    types = trt_api.trt().DataType
+    if hasattr(layer, "output_type_is_set") and layer.output_type_is_set(index):
+        return layer.get_output_type(index)
+    if kind in _DECLARED:
+        return layer.get_output(index).dtype
+    if kind == "SHAPE":
+        return trt_api.trt_dtype(trt_api.torch_dtype(getattr(types, "INT64", types.INT32)))
+    if kind in _ONE_TYPE or (kind == "TOPK" and index == 1):
+        return getattr(types, _ONE_TYPE.get(kind, "INT32"))
+    if kind == "CAST":
+        return layer.to_type
+    if kind in ("QUANTIZE", "DEQUANTIZE"):
+        return getattr(layer, "to_type", types.INT8 if kind == "QUANTIZE" else types.FLOAT)
+    if kind == "UNARY" and layer.op.name in _BOOL_UNARY:
+        return types.BOOL
+    if kind == "ELEMENTWISE" and layer.op.name in _BOOL_BINARY:
+        return types.BOOL
+    if kind == "FILL":
+        return _fill_type(layer, type_of)
+    return type_of(layer.get_input(_OF_INPUT.get(kind, 0)))
+
+
+def _fill_type(layer: Any, type_of: Callable[[Any], Any]) -> Any:
+    """What newer releases are told; else that of the start value where it is a tensor, or floats."""
+    start = layer.get_input(1) if layer.num_inputs > 1 else None
+    floats = trt_api.trt().DataType.FLOAT
+    return getattr(layer, "to_type", floats if start is None else type_of(start))
+
+
+class TypeTable:
+    """The types of the tensors of one weakly typed network, those of layers that somebody else added included.
+
+    It holds names and numbers only, so that it does not keep the network alive.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+        self._makers: dict[str, int] = {}
+        self._seen = 0
+
+    def of(self, network: Any, tensor: Any) -> Any:
+        """The ``DataType`` of a tensor."""
+        if tensor.is_network_input:
+            return tensor.dtype
+        name = tensor.name
+        if name not in self._known:
+            maker = self._maker(network, name)
+            if maker is None:
+                return tensor.dtype
+            self.learn(network, maker)
+        return self._known[name]
+
+    def set(self, tensor: Any, dtype: Any) -> None:
+        """Say what a tensor is, under the name that it has now."""
+        self._known[tensor.name] = dtype
+
+    def learn(self, network: Any, layer: Any) -> list[Any]:
+        """The types of a layer's outputs, which are known from now on."""
+        types = output_types(layer, lambda tensor: self.of(network, tensor))
+        for i, dtype in enumerate(types):
+            self.set(layer.get_output(i), dtype)
+        return types
+
+    def _maker(self, network: Any, name: str) -> Any:
+        if name not in self._makers:
+            if self._seen == network.num_layers:  # a tensor was renamed
+                self._seen = 0
+            for number in range(self._seen, network.num_layers):
+                layer = network.get_layer(number)
+                for i in range(layer.num_outputs):
+                    self._makers[layer.get_output(i).name] = number
+            self._seen = network.num_layers
+        return network.get_layer(self._makers[name]) if name in self._makers else None
+
+
+def types_of(network: Any) -> set[Any]:
+    """Every ``DataType`` that a tensor of a weakly typed network has."""
+    table = TypeTable()
+    found = {network.get_input(i).dtype for i in range(network.num_inputs)}
+    for number in range(network.num_layers):
+        found.update(table.learn(network, network.get_layer(number)))
+    return found
