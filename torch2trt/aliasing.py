@@ -39,6 +39,8 @@ _COMPUTES = {
     "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d",
     "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d", "aten::lstm", "aten::gru",
 }  # fmt: skip
+# Views whose schemas do not say so: the caller promises to write to one side only.
+_UNDECLARED_VIEWS = {"aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes"}
 _KEEPS_ALL = {"aten::detach", "aten::alias", "aten::lift"}
 _KEEPS_REAL = {"aten::resolve_conj", "aten::resolve_neg"}
 
@@ -134,6 +136,8 @@ def sharing(node: Node, examples: Examples) -> tuple[Sharing, int]:
     """What the output of `node`, which writes to nothing, shares with which input (the position)."""
     if node.views:
         return _declared(node, node.views[0], examples), node.views[0]
+    if node.kind in _UNDECLARED_VIEWS:
+        return Sharing.VIEW, 0
     if node.kind in _COMPUTES or not _is_composite(node.name):
         return Sharing.FRESH, 0
     candidates = [i for i, v in enumerate(node.inputs) if any(_could_share(v, o) for o in node.outputs)]

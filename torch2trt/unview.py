@@ -26,6 +26,8 @@ _JOINS = {
     "aten::split.Tensor": ("aten::cat", 2), "aten::split.sizes": ("aten::cat", 2),
     "aten::split_with_sizes": ("aten::cat", 2), "aten::tensor_split.sections": ("aten::cat", 2),
     "aten::tensor_split.indices": ("aten::cat", 2), "aten::unbind.int": ("aten::stack", 1),
+    "aten::unsafe_chunk": ("aten::cat", 2), "aten::unsafe_split.Tensor": ("aten::cat", 2),
+    "aten::unsafe_split_with_sizes": ("aten::cat", 2),
 }  # fmt: skip
 
 

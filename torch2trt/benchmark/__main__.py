@@ -52,14 +52,16 @@ class Row:
     note: str = ""
 
 
-def measure(name: str, contenders: Sequence[str], batch: int, dtype: str, device: str, seconds: float) -> list[Row]:
+def measure(
+    name: str, contenders: Sequence[str], batch: int, dtype: str, device: str, seconds: float, cache: str | None = None
+) -> list[Row]:
     """Build every contender for one network, check its numbers, and time all of them in turns."""
     module, network = make_network(name)
     example = network.example(batch)
     with torch.no_grad():
         precise = copy.deepcopy(module).double()
         expected = precise(example.double() if example.is_floating_point() else example)
-    setting = Setting(module.to(device), example.to(device), dtype)
+    setting = Setting(module.to(device), example.to(device), dtype, cache)
     rows, calls = {}, {}
     for contender in contenders:
         start = time.perf_counter()
@@ -163,6 +165,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "float16", "bfloat16"))
     parser.add_argument("--seconds", type=float, default=5.0, help="measuring time for each network")
+    parser.add_argument("--cache", metavar="FOLDER", help="keep TensorRT engines here")
     parser.add_argument("--json", metavar="FILE", help="write the figures and the machine they are of")
     parser.add_argument("--plot", metavar="PNG")
     return parser.parse_args(argv)
@@ -179,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning)
     rows: list[Row] = []
     for name in networks:
-        new = measure(name, contenders, arguments.batch, arguments.dtype, device, arguments.seconds)
+        new = measure(name, contenders, arguments.batch, arguments.dtype, device, arguments.seconds, arguments.cache)
         rows += new
         sys.stdout.write(table(new) + "\n\n")
         sys.stdout.flush()

@@ -23,11 +23,13 @@ class Setting:
 
     Attributes:
         dtype: "float32", "tf32" (CUDA only), "float16" or "bfloat16".
+        cache: a folder for TensorRT engines; a second run then loads what the first one built.
     """
 
     module: nn.Module
     example: torch.Tensor
     dtype: str = "float32"
+    cache: str | None = None
 
     @property
     def cuda(self) -> bool:
@@ -133,7 +135,9 @@ def tensorrt(setting: Setting) -> Call:
     if not (setting.cuda and trt_api.can_run()):
         raise BackendUnavailableError("no GPU that this TensorRT runs on")
     batch = setting.example.shape[0]
-    wrapper = TensorRTModuleWrapper(setting.module, batch, 1 << 32, dtype=setting.dtype, cuda_graph=True)
+    wrapper = TensorRTModuleWrapper(
+        setting.module, batch, 1 << 32, dtype=setting.dtype, cuda_graph=True, cache=setting.cache
+    )
     return _eager(wrapper.eval(), setting.example)
 
 
