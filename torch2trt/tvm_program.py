@@ -46,12 +46,12 @@ class TVMProgram:
             self._compile(module, weights)
 
     def _define(self, graph: GraphModule) -> tuple[Any, dict[str, torch.Tensor]]:
-        ctx = tvm_context_class("relax")()
+        ctx = tvm_context_class()()
         with use_context(ctx):
             inputs = [ctx.input(i.name, i.shape, i.dtype) for i in self.inputs]
             outputs = copy.copy(graph).run(inputs, ctx, self.verbose)
             module = ctx.finish(outputs)
-        weights = {str(var.name): value for var, value in ctx.tvm_weight_dict.items()}
+        weights = ctx.named_weights
         if self._post is not None:
             changed = self._post(module)
             module = module if changed is None else changed
@@ -60,7 +60,9 @@ class TVMProgram:
     def _compile(self, module: Any, weights: dict[str, torch.Tensor]) -> None:
         self._module = module
         names = [i.name for i in self.inputs]
-        if self.device.type == "cpu":
+        if tvm_context_class().name == "relay":
+            program = self._compile_relay(module, weights, names)
+        elif self.device.type == "cpu":
             from .backends.schedules import compile_cpu
 
             compiled = compile_cpu(module, None, list(weights.values()))
@@ -72,6 +74,15 @@ class TVMProgram:
         else:
             raise ConversionError(f"device: got {self.device}, expected cpu or cuda for TVM")
         self.run = program.run
+
+    def _compile_relay(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
+        """Weights are a part of the program here, so other weights compile again."""
+        from .backends.relay_build import build_relay
+
+        if self.device.type != "cpu":
+            raise ConversionError(f"device: got {self.device}, expected cpu for Relay")
+        self._set_weights = lambda new: self._compile(module, new)
+        return TVMInference(build_relay(module, weights), input_names=names)
 
 
 def _build_cuda(module: Any, device: torch.device) -> Any:

@@ -24,18 +24,38 @@ from .tvm_index import IndexPrimitives
 from .tvm_math import MathPrimitives
 from .tvm_nn import NetworkPrimitives
 
-RENAMED = {
-    "astype": "cast", "permute_dims": "transpose", "concat": "concatenate", "nn.leakyrelu": "nn.leaky_relu",
+GROUPED = ("conv1d", "conv2d", "conv2d_transpose")  # the convolutions that TVM has groups for
+
+
+def _pool(operator: Callable[..., relay.Expr]) -> Callable[..., relay.Expr]:
+    def pool(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, *flags: bool) -> relay.Expr:
+        options = dict(zip(("ceil_mode", "count_include_pad"), flags))
+        return operator(x, kernel, stride, dilation, padding, **options)
+
+    return pool
+
+
+def _scatter_nd(x: Tensor, index: Tensor, source: Tensor, mode: str) -> relay.Expr:
+    rank = len(index.checked_type.shape)
+    return relay.scatter_nd(x, relay.transpose(index, [rank - 1, *range(rank - 1)]), source, mode)
+
+
+# By the name in Relax, what Relay calls differently or takes in another order.
+OPERATORS: dict[str, Callable[..., relay.Expr]] = {
+    "astype": relay.cast, "permute_dims": relay.transpose, "concat": relay.concatenate,
+    "nn.leakyrelu": relay.nn.leaky_relu, "cumsum": relay.op.transform.cumsum, "scatter_nd": _scatter_nd,
+    "reshape": lambda x, shape: relay.reshape(x, list(shape), allowzero=True),
+    "argsort": lambda x, axis, descending, dtype: relay.argsort(x, axis, not descending, dtype),
+    "strided_slice": lambda x, axes, begin, end, strides, assume_inbound=True: relay.strided_slice(
+        x, begin, end, strides, axes=axes
+    ),
+    "nn.pad": lambda x, widths, mode, value: relay.nn.pad(x, list(zip(widths[::2], widths[1::2])), value, mode),
+    "einsum": lambda xs, equation: relay.einsum(relay.Tuple(list(xs)), equation),
+    **{
+        f"nn.{kind}_pool{rank}d": _pool(getattr(relay.nn, f"{kind}_pool{rank}d"))
+        for kind in ("max", "avg") for rank in (1, 2, 3)
+    },
 }  # fmt: skip
-GROUPED = ("conv1d", "conv2d", "conv2d_transpose")
-
-
-def _pool(
-    operator: Callable[..., relay.Expr], x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-    dilation: Sequence[int], ceil_mode: bool = False, count_include_pad: bool | None = None,
-) -> relay.Expr:  # fmt: skip
-    options = {} if count_include_pad is None else {"count_include_pad": count_include_pad}
-    return operator(x, kernel, stride, dilation, padding, ceil_mode=ceil_mode, **options)
 
 
 class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
@@ -122,45 +142,17 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     def op(self, name: str) -> Callable[..., relay.Expr]:
         if name.startswith("nn.conv"):
             return partial(self._convolution, name.removeprefix("nn."))
-        if name.startswith(("nn.max_pool", "nn.avg_pool")):
-            return partial(_pool, getattr(relay.nn, name.removeprefix("nn.")))
-        own = getattr(self, f"_op_{name.replace('.', '_')}", None)
-        if own is not None:
-            return own
+        if name in OPERATORS or name in ("atan2", "nn.layer_norm"):
+            return OPERATORS.get(name) or getattr(self, f"_{name.removeprefix('nn.')}")
         result: Any = relay
-        for part in RENAMED.get(name, name).split("."):
+        for part in name.split("."):
             result = getattr(result, part)
         return result
 
-    def _op_reshape(self, x: Tensor, shape: Sequence[int]) -> relay.Expr:
-        return relay.reshape(x, list(shape), allowzero=True)
-
-    def _op_atan2(self, a: Tensor, b: Tensor) -> relay.Expr:
+    def _atan2(self, a: Tensor, b: Tensor) -> relay.Expr:
         return self.te(T.elementwise(T.wide(T.EXACT["atan2"]), "atan2"), a, b, name="atan2")
 
-    def _op_cumsum(self, x: Tensor, axis: int, dtype: str) -> relay.Expr:
-        return relay.op.transform.cumsum(x, axis, dtype)
-
-    def _op_argsort(self, x: Tensor, axis: int, descending: bool, dtype: str) -> relay.Expr:
-        return relay.argsort(x, axis, not descending, dtype)
-
-    def _op_strided_slice(
-        self, x: Tensor, axes: Sequence[int], begin: Sequence[int], end: Sequence[int], strides: Sequence[int],
-        assume_inbound: bool = True,
-    ) -> relay.Expr:  # fmt: skip
-        return relay.strided_slice(x, list(begin), list(end), list(strides), axes=list(axes))
-
-    def _op_nn_pad(self, x: Tensor, widths: Sequence[int], mode: str, value: float) -> relay.Expr:
-        return relay.nn.pad(x, list(zip(widths[::2], widths[1::2])), value, mode)
-
-    def _op_scatter_nd(self, x: Tensor, index: Tensor, source: Tensor, mode: str) -> relay.Expr:
-        rank = len(self.shape(index))
-        return relay.scatter_nd(x, self.permute(index, [rank - 1, *range(rank - 1)]), source, mode)
-
-    def _op_einsum(self, xs: Sequence[Tensor], equation: str) -> relay.Expr:
-        return relay.einsum(relay.Tuple(list(xs)), equation)
-
-    def _op_nn_layer_norm(
+    def _layer_norm(
         self, x: Tensor, weight: Tensor, bias: Tensor, axes: Sequence[int], eps: float, center: bool, scale: bool,
     ) -> relay.Expr:  # fmt: skip
         given = (weight if scale else None), (bias if center else None)
@@ -189,7 +181,6 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         size = self.shape(x)[axis] // count
         return [self._narrow(x, axis, i * size, size) for i in range(count)]
 
-    # ---- products and convolutions -----------------------------------------------------------------------------------
     def _accumulate(self, *xs: Tensor) -> dict[str, str]:
         return {}
 

@@ -51,21 +51,18 @@ def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_
 
 
 class GraphExecutor:
-    """Calls what ``relay.build`` returned on torch tensors; inputs and outputs are copied.
-
-    Args:
-        factory: what ``relay.build`` returned, or a loaded runtime module of it.
-        device: a torch device.
+    """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors, which are copied.
 
     Attributes:
         input_names: the inputs in the order of the function, without the weights.
     """
 
     def __init__(self, factory: Any, device: torch.device) -> None:
-        self._module = graph_executor.GraphModule(factory["default"](tvm.device(device.type, device.index or 0)))
+        module = getattr(factory, "module", factory)
+        self._executor = graph_executor.GraphModule(module["default"](tvm.device(device.type, device.index or 0)))
         self._device = device
-        graph = json.loads(factory.get_graph_json())
-        weights = set(factory.get_params())
+        graph = json.loads(module["get_graph_json"]())
+        weights = {str(name) for name in module["get_graph_params"]()}
         names = [graph["nodes"][i]["name"] for i in graph["arg_nodes"]]
         self.input_names = [name for name in names if name not in weights]
 
@@ -76,11 +73,11 @@ class GraphExecutor:
             InputMismatchError: a shape or dtype does not fit.
         """
         for name, value in zip(self.input_names, inputs):
-            slot, given = self._module.get_input(name), value.cpu().numpy()
+            slot, given = self._executor.get_input(name), value.cpu().numpy()
             if tuple(slot.shape) != given.shape or slot.dtype != given.dtype.name:
                 got, expected = f"{given.dtype.name}{list(given.shape)}", f"{slot.dtype}{list(slot.shape)}"
                 raise InputMismatchError(f"input {name!r}: got {got}, expected {expected}")
             slot.copyfrom(given)
-        self._module.run()
-        outputs = [self._module.get_output(i).numpy() for i in range(self._module.get_num_outputs())]
+        self._executor.run()
+        outputs = [self._executor.get_output(i).numpy() for i in range(self._executor.get_num_outputs())]
         return [torch.from_numpy(y).to(self._device) for y in outputs]

@@ -7,7 +7,7 @@ module changes what they become, for the whole process.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tvm
 from tvm import relay, te, tir, topi
@@ -17,33 +17,40 @@ from tvm.relay.op import strategy as plans
 from . import tvm_pool
 from . import tvm_te as T
 
-_FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
+_CALLS: dict[str, TECall] = {}
 _KEYS: dict[Any, str] = {}
 _OPERATORS: dict[tuple[str, int], tvm.ir.Op] = {}
 _SLOT = object()  # where a tensor goes among the arguments of a TE function
+
+
+class TECall(NamedTuple):
+    """A TE function with its arguments, and the type of its result."""
+
+    function: Callable[..., Any]
+    template: tuple[Any, ...]
+    type: Any
+
+    def apply(self, operands: Sequence[te.Tensor]) -> list[te.Tensor]:
+        rest = iter(operands)
+        result = self.function(*[next(rest) if a is _SLOT else a for a in self.template])
+        return [result] if isinstance(result, te.Tensor) else list(result)
 
 
 # ---- TE functions ----------------------------------------------------------------------------------------------------
 def call_te(
     function: Callable[..., Any], args: Sequence[Any], is_tensor: Callable[[Any], bool], name: str
 ) -> relay.Call:
-    """A call of a TE function; the tensors among `args` are its operands."""
+    """A call of a TE function; the tensors among `args` are its operands. Equal calls have equal attributes."""
     operands = [a for a in args if is_tensor(a)]
     template = tuple(_SLOT if is_tensor(a) else a for a in args)
-    key = _KEYS.setdefault((function, repr(template)), f"{name}.{len(_KEYS)}")
-    _FUNCTIONS[key] = function, template
     types = [x.checked_type for x in operands]
-    results = _apply(key, [te.placeholder(t.shape, dtype=t.dtype) for t in types])
+    key = _KEYS.setdefault((function, repr(template), str(types)), f"{name}.{len(_KEYS)}")
+    results = TECall(function, template, None).apply([te.placeholder(t.shape, dtype=t.dtype) for t in types])
+    result_types = [relay.TensorType(t.shape, t.dtype) for t in results]
+    _CALLS[key] = TECall(function, template, result_types[0] if len(results) == 1 else relay.TupleType(result_types))
     plain = len(results) == 1 and all(isinstance(t.op, te.PlaceholderOp) for t in results[0].op.input_tensors)
     kind = "injective" if plain and not results[0].op.reduce_axis else "opaque"
     return relay.Call(_operator(kind, len(operands)), operands, tvm.ir.make_node("DictAttrs", key=key))
-
-
-def _apply(key: str, operands: Sequence[te.Tensor]) -> list[te.Tensor]:
-    function, template = _FUNCTIONS[key]
-    rest = iter(operands)
-    result = function(*[next(rest) if a is _SLOT else a for a in template])
-    return [result] if isinstance(result, te.Tensor) else list(result)
 
 
 def _operator(kind: str, count: int) -> tvm.ir.Op:
@@ -57,22 +64,16 @@ def _operator(kind: str, count: int) -> tvm.ir.Op:
     operator.set_attrs_type_key("DictAttrs")
     for i in range(count):
         operator.add_argument(f"x{i}", "Tensor", "An operand.")
-    operator.add_type_rel(name, _result_type)
+    operator.add_type_rel(name, lambda types, attrs: _CALLS[str(attrs["key"])].type)
     pattern = registry.OpPattern.INJECTIVE if kind == "injective" else registry.OpPattern.OPAQUE
     registry.register_pattern(name, pattern)
     tag = topi.tag.INJECTIVE if kind == "injective" else ""
 
     def compute(attrs: Any, operands: Sequence[te.Tensor], _: Any) -> list[te.Tensor]:
-        return _tagged(tag, lambda: _apply(str(attrs["key"]), operands))
+        return _tagged(tag, lambda: _CALLS[str(attrs["key"])].apply(operands))
 
     registry.register_strategy(name, _lower(name, compute, plans.schedule_injective if tag else _schedule_stages))
     return _OPERATORS.setdefault((kind, count), operator)
-
-
-def _result_type(types: Sequence[Any], attrs: Any) -> Any:
-    operands = [te.placeholder(t.shape, dtype=t.dtype) for t in types]
-    results = [relay.TensorType(t.shape, t.dtype) for t in _apply(str(attrs["key"]), operands)]
-    return results[0] if len(results) == 1 else relay.TupleType(results)
 
 
 def _tagged(tag: str, function: Callable[[], Any]) -> Any:

@@ -25,6 +25,7 @@ class TVMContext(SymbolicContext):
 
     Attributes:
         tvm_weight_dict: the weights by variable, in the order of the parameters.
+        named_weights: the same by the name of the variable.
     """
 
     is_tvm = True
@@ -33,6 +34,7 @@ class TVMContext(SymbolicContext):
     def __init__(self) -> None:
         super().__init__()
         self.tvm_weight_dict: dict[Any, Any] = {}
+        self.named_weights: dict[str, Any] = {}
         self._inputs: list[Any] = []
         self._weights: dict[Any, tuple[Any, torch.Tensor]] = {}
         self._identifiers: set[str] = set()
@@ -71,10 +73,10 @@ class TVMContext(SymbolicContext):
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
         key = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else id(value)
         if key not in self._weights:
-            dtype = self.tvm_dtype(value.dtype)
-            var = self._variable(self._identifier(self.unique(role)), list(value.shape), dtype)
+            dtype, name = self.tvm_dtype(value.dtype), self._identifier(self.unique(role))
+            var = self._variable(name, list(value.shape), dtype)
             self._weights[key] = var, value
-            self.tvm_weight_dict[var] = self._weight_value(value)
+            self.tvm_weight_dict[var] = self.named_weights[name] = self._weight_value(value)
         return self._weights[key][0]
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:

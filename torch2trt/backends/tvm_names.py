@@ -1,12 +1,23 @@
-"""Modules of TVM that the releases with Relay name differently."""
+"""What the releases of TVM with Relay name differently."""
+
+from typing import Any
 
 from tvm import te
 
 try:
     from tvm import tirx
     from tvm.sym import Analyzer
+
+    def expr_dtype(x: Any) -> str:
+        """The dtype of a TIR expression."""
+        return str(x.ty.dtype)
 except ImportError:
     from tvm import tir as tirx
     from tvm.arith import Analyzer
 
-__all__ = ["Analyzer", "te", "tirx"]
+    def expr_dtype(x: Any) -> str:
+        """The dtype of a TIR expression."""
+        return str(x.dtype)
+
+
+__all__ = ["Analyzer", "expr_dtype", "te", "tirx"]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from .tvm_names import te, tirx
+from .tvm_names import expr_dtype, te, tirx
 
 Expr = Any  # a TIR expression
 Scalar = Callable[..., Expr]
@@ -20,7 +20,7 @@ HALF = ("float16", "bfloat16")
 
 def dtype_name(x: Any) -> str:
     """The dtype of a TE tensor or of a TIR expression, as a string."""
-    return str(x.dtype if isinstance(x, te.Tensor) or not hasattr(x, "ty") else x.ty.dtype)
+    return str(x.dtype) if isinstance(x, te.Tensor) else expr_dtype(x)
 
 
 def is_float(x: Any) -> bool:

@@ -25,8 +25,8 @@ class TVMInference:
     arrays. Several threads may call it; they take turns.
 
     Args:
-        program: what ``relax.build`` or ``tvm.compile`` returned, a loaded runtime module of it, or
-            a callable of torch tensors.
+        program: what ``relax.build``, ``tvm.compile`` or ``relay.build`` returned, a loaded runtime
+            module of it, or a callable of torch tensors.
         params: weights by parameter name, torch tensors or arrays; the other parameters are the
             inputs.
         device: a torch device; by default "cpu".
@@ -53,7 +53,7 @@ class TVMInference:
         self._function: Callable[..., Any] = program
         self._parameters = [*names, *(params or {})]
         if type(program).__module__.split(".")[0] in ("tvm", "tvm_ffi"):
-            self._function, self._parameters = _virtual_machine(program, self.device, function)
+            self._function, self._parameters = _loaded(program, self.device, function)
         self.set_params(params or {})
         free = [name for name in self._parameters if name not in self._params]
         if names and len(names) != len(free):
@@ -109,6 +109,8 @@ class TVMInference:
     def _call(self, arguments: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         try:
             result = self._function(*arguments)
+        except Torch2TrtError:
+            raise
         except (TypeError, ValueError, RuntimeError) as error:
             got = ", ".join(f"{x.dtype} {tuple(x.shape)}" for x in arguments)
             refused = "ErrorContext" in str(error)  # TVM's check of the arguments
@@ -149,6 +151,17 @@ def _flat(result: Any) -> list[Any]:
 
 def _as_torch(value: Any) -> torch.Tensor:
     return value if isinstance(value, torch.Tensor) else torch.from_dlpack(value)
+
+
+def _loaded(
+    program: Any, device: torch.device, function: str
+) -> tuple[Callable[..., Any], list[str]]:
+    if "GraphExecutorFactory" not in getattr(program, "type_key", type(program).__name__):
+        return _virtual_machine(program, device, function)
+    from ..backends.relay_build import GraphExecutor
+
+    executor = GraphExecutor(program, device)
+    return executor, executor.input_names
 
 
 def _virtual_machine(
