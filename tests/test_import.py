@@ -63,7 +63,7 @@ ALLOWED = {
     "fold": {"graph", "builder", "registry"},
     "handlers": {"errors", "context", "registry", "backends"},
     "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder"},
-    "trace": {"errors", "graph"},
+    "trace": {"errors", "graph", "tracing_warnings"},
     "walk": {"errors", "graph", "registry", "backends", "context"},
     "simulate": {"errors", "backends"},
     "core": {"errors", "context", "graph", "registry", "backends", "handlers", "functional", "trace", "walk", "frozen"},
