@@ -10,7 +10,10 @@ from tvm import relax
 from . import conv, matmul
 from .layout import Rewriter, Value, again, handles, static_shape, to_last
 
-_UNARY = ["nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu", "sigmoid", "tanh", "exp", "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square", "floor", "ceil", "round", "sign", "astype"]
+_UNARY = [
+    "nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu", "sigmoid", "tanh", "exp",
+    "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square", "floor", "ceil", "round", "sign", "astype",
+]  # fmt: skip
 _BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less"]
 _REDUCTIONS = ["mean", "sum", "max", "min"]
 
