@@ -167,105 +167,85 @@ class Emitter:
 
         return self.grid(extents, block, parallel)
 
+    def _accumulate(
+        self,
+        stage: Stage,
+        acc: Any,
+        offset: int,
+        lanes: int,
+        at: Callable[[Any], list[Any]],
+        reduced: Callable[[Any], list[Any]],
+    ) -> Any:
+        """Update `lanes` partial results from `offset` on; both indices are functions of the lane."""
+
+        def lane(i: Any) -> Any:
+            binding = dict(zip(stage.axes, at(i), strict=True))
+            binding.update(zip(stage.reduce, reduced(i), strict=True))
+            own = load(acc, [offset + i])
+            return store(acc, [offset + i], self.value(stage, stage.value, binding, own))
+
+        return loop(lanes, lane, VECTORIZED, "lane")
+
     def _column_reduction(self, stage: Stage, prefix: Sequence[Any], parallel: bool) -> Any:
         """A reduction with vectors along the last spatial axis."""
         drop = len(prefix)
-        outer = stage.extents[drop:-1]
         if len(stage.extents) == drop:
             return self._serial_reduction(stage, prefix, parallel)
         last = stage.extents[-1]
-        width = self.cpu.lanes
-        unroll = next((u for u in (4, 2) if last % (u * width) == 0), 1)
-        count, lanes, start = self.vectors(last, width)
-        if unroll > 1:
-            count //= unroll
+        unroll = next((u for u in (4, 2) if last % (u * self.cpu.lanes) == 0), 1)
+        count, lanes, start = self.vectors(last, self.cpu.lanes)
         acc = buffer((lanes * unroll,), "float32", "acc", "local")
+        parts = range(0, unroll * lanes, lanes)
 
         def body(indices: list[Any]) -> Any:
             base = start(indices[-1] * unroll)
 
-            def at(part: int, i: Any) -> list[Any]:
-                return [*prefix, *indices[:-1], base + part * lanes + i]
+            def at(part: int) -> Callable[[Any], list[Any]]:
+                return lambda i: [*prefix, *indices[:-1], base + part + i]
 
-            def init(part: int) -> Any:
-                return store(acc, [ramp(part * lanes, lanes)], broadcast(stage.init, lanes))
-
-            def update(part: int, reduced: list[Any]) -> Any:
-                def lane(i: Any) -> Any:
-                    own = load(acc, [part * lanes + i])
-                    binding = dict(zip(stage.axes, at(part, i), strict=True))
-                    binding.update(zip(stage.reduce, reduced, strict=True))
-                    value = self.value(stage, stage.value, binding, own)
-                    return store(acc, [part * lanes + i], value)
-
-                return loop(lanes, lane, VECTORIZED, "lane")
+            def update(reduced: list[Any]) -> Any:
+                return seq(self._accumulate(stage, acc, p, lanes, at(p), lambda i: reduced) for p in parts)
 
             def write(part: int) -> Any:
                 return loop(
-                    lanes,
-                    lambda i: self.store(stage, at(part, i), load(acc, [part * lanes + i])),
-                    VECTORIZED,
-                    "lane",
+                    lanes, lambda i: self.store(stage, at(part)(i), load(acc, [part + i])), VECTORIZED, "lane"
                 )
 
-            parts = range(unroll)
-            reduction = loops(
-                stage.reduce_extents, lambda r: seq(update(part, r) for part in parts)
-            )
-            return seq(
-                [tirx.AllocBuffer(acc), *map(init, parts), reduction, *map(write, parts)]
-            )
+            start_values = _filled(acc, stage.init, parts, lanes)
+            return seq([tirx.AllocBuffer(acc), *start_values, loops(stage.reduce_extents, update), *map(write, parts)])
 
-        return self.grid([*outer, count], body, parallel)
+        return self.grid([*stage.extents[drop:-1], count // unroll], body, parallel)
 
     def _row_reduction(self, stage: Stage, prefix: Sequence[Any], parallel: bool) -> Any:
         """A reduction with vectors along its own last axis."""
         extent, lanes = stage.reduce_extents[-1], self.cpu.lanes
-        unroll = 4 if extent >= 8 * lanes else 1
-        step = unroll * lanes
+        parts = range(0, (4 if extent >= 8 * lanes else 1) * lanes, lanes)
+        step = len(parts) * lanes
         acc = buffer((step,), "float32", "acc", "local")
+        whole, rest = divmod(extent, step)
+        tail = rest % lanes
 
         def body(indices: list[Any]) -> Any:
             at = [*prefix, *indices]
 
             def update(first: Any, part: int, width: int, reduced: list[Any]) -> Any:
-                def lane(i: Any) -> Any:
-                    own = load(acc, [part * lanes + i])
-                    binding = dict(zip(stage.axes, at, strict=True))
-                    binding.update(zip(stage.reduce, [*reduced, first + i], strict=True))
-                    value = self.value(stage, stage.value, binding, own)
-                    return store(acc, [part * lanes + i], value)
-
-                return loop(width, lane, VECTORIZED, "lane")
+                return self._accumulate(stage, acc, part, width, lambda i: at, lambda i: [*reduced, first + i])
 
             def row(reduced: list[Any]) -> Any:
-                whole, rest = divmod(extent, step)
-                ones, tail = divmod(rest, lanes)
-                parts = []
-                if whole:
-                    parts.append(
-                        loop(
-                            whole,
-                            lambda c: seq(
-                                update(c * step + u * lanes, u, lanes, reduced)
-                                for u in range(unroll)
-                            ),
-                        )
-                    )
-                for one in range(ones):
-                    parts.append(update(whole * step + one * lanes, one, lanes, reduced))
+                steps = [
+                    loop(whole, lambda c: seq(update(c * step + p, p, lanes, reduced) for p in parts))
+                    if whole
+                    else None
+                ]
+                steps += [update(whole * step + p, p, lanes, reduced) for p in range(0, rest - tail, lanes)]
                 if tail:
-                    parts.append(update(extent - tail + const(0, INDEX), 0, tail, reduced))
-                return seq(parts)
+                    steps.append(update(const(extent - tail, INDEX), 0, tail, reduced))
+                return seq(steps)
 
-            start = [
-                store(acc, [ramp(u * lanes, lanes)], broadcast(stage.init, lanes))
-                for u in range(unroll)
-            ]
+            start_values = _filled(acc, stage.init, parts, lanes)
             reduction = loops(stage.reduce_extents[:-1], row)
-            fold = folded(stage, acc, step)
             result = self.store(stage, at, load(acc, [0]))
-            return seq([tirx.AllocBuffer(acc), *start, reduction, *fold, result])
+            return seq([tirx.AllocBuffer(acc), *start_values, reduction, *folded(stage, acc, step), result])
 
         return self.grid(list(stage.extents[len(prefix) :]), body, parallel)
 
@@ -288,3 +268,8 @@ class Emitter:
             )
 
         return self.grid(list(stage.extents[len(prefix) :]), body, parallel)
+
+
+def _filled(acc: Any, value: Any, parts: Sequence[int], lanes: int) -> list[Any]:
+    """Set the partial results that begin at `parts`."""
+    return [store(acc, [ramp(part, lanes)], broadcast(value, lanes)) for part in parts]
