@@ -75,9 +75,9 @@ class Machine:
 def install(monkeypatch):
     """Make this process one in which simulated engines run on CPU tensors."""
     machine = Machine()
-    snapshot = TensorRTContext.plain_weights
+    weights = TensorRTContext.weights
     monkeypatch.setattr(
-        TensorRTContext, "plain_weights", lambda ctx, w: snapshot(ctx, w.detach().clone())
+        TensorRTContext, "weights", lambda ctx, w, role: weights(ctx, w.clone(), role)
     )
     monkeypatch.setattr(trt_api, "can_run", lambda: True)
     monkeypatch.setattr(program, "build_engine", machine.build_engine)

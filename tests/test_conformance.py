@@ -90,7 +90,7 @@ ONE = torch.tensor([1.0, 2.0, float("nan")])
         ([ONE, ONE], "got 2 outputs, expected 1"),
         ([ONE.double()], "got torch.float64[3], expected torch.float32[3]"),
         ([ONE[:2]], "got torch.float32[2], expected torch.float32[3]"),
-        ([ONE + torch.tensor([0.0, 1e-3, 0.0])], "got 2.001, expected 2 at 1 of 3; 1 values differ"),
+        ([ONE + torch.tensor([0.0, 0.5, 0.0])], "got 2.5, expected 2 at 1 of 3; 1 values differ"),
         ([torch.tensor([1.0, float("nan"), float("nan")])], "got nan, expected 2 at 1 of 3"),
         ([torch.tensor([1.0, 2.0, 0.0])], "expected nan at 2 of 3"),
     ],
@@ -109,6 +109,15 @@ def test_as_near_to_float64_as_pytorch_is_right():
     expected, got = torch.tensor([1000.02, 1.0]), torch.tensor([999.985, 1.0])
     assert difference([got], [expected], [precise], _Op()) == ""
     assert difference([got - 0.1], [expected], [precise], _Op()) != ""
+
+
+def test_equal_values_may_come_in_any_order():
+    values = torch.tensor([3, 1, 3, 2])
+    expected, other, wrong, twice = (torch.tensor(i) for i in ([1, 3, 0, 2], [1, 3, 2, 0], [3, 1, 0, 2], [1, 3, 0, 0]))
+    assert difference([other], [expected], [expected], _Op(), values) == ""
+    for got in (wrong, twice):
+        assert difference([got], [expected], [expected], _Op(), values) != ""
+    assert difference([other], [expected], [expected], _Op()) != ""
 
 
 def test_tolerances_are_those_of_the_database():

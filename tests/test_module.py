@@ -12,7 +12,7 @@ import simulated_engine
 import torch
 from torch import nn
 
-from torch2trt import container
+from torch2trt import container, program
 from torch2trt.backends import trt_api
 from torch2trt.errors import (
     BackendUnavailableError,
@@ -335,6 +335,25 @@ def test_what_the_watch_cannot_see_is_seen_after_refit(machine):
     wrapped.reset()
     same(wrapped(x), model(x))
     assert len(machine.builds) == 3
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_weights_written_while_they_are_read_are_not_lost(machine, monkeypatch, refit):
+    model, x = net(), images()
+    wrapped = TensorRTModuleWrapper(model, 2, refit=refit, check=False)
+    wrapped(x)
+    copy_in_place(wrapped, model)
+    read, values = program.tensor_bytes, iter([torch.full((5, 64), 0.25)])
+
+    def read_after_a_change(tensor):
+        with torch.no_grad():
+            for value in values:
+                model[4].weight.copy_(value)
+        return read(tensor)
+
+    monkeypatch.setattr(program, "tensor_bytes", read_after_a_change)
+    wrapped(x)
+    same(wrapped(x), model(x))
 
 
 def test_threads_with_changing_weights_get_old_or_new_never_a_mixture(machine):

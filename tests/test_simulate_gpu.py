@@ -56,8 +56,11 @@ def _device_output(engine, context, name: str) -> torch.Tensor:
 
 def _run(plan, network, inputs: Outputs) -> Outputs:
     runtime = trt_api.trt().Runtime(trt_api.logger())
+    recorder = trt_api.record_errors(runtime)
     engine = runtime.deserialize_cuda_engine(plan)
-    context = engine.create_execution_context()
+    context = None if engine is None else engine.create_execution_context()
+    if context is None:
+        raise RuntimeError(f"no engine or no context: {recorder.messages}")
     held, outputs = [], {}
     for name in (network.get_input(i).name for i in range(network.num_inputs)):
         held.append(_device_input(engine, name, inputs[name]))
@@ -115,6 +118,10 @@ def engine_outputs() -> dict[str, Outputs | str]:
     return results
 
 
+def _with_values(got: torch.Tensor, want: torch.Tensor, text: str) -> str:
+    return f"{text}\ngot {got.flatten()[:24]}\nwant {want.flatten()[:24]}"
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_engine_computes_what_simulate_does(case: Case, engine_outputs) -> None:
     missing = case.missing()
@@ -128,5 +135,10 @@ def test_engine_computes_what_simulate_does(case: Case, engine_outputs) -> None:
     for name, want in simulate(_network([case]), _inputs([case])).items():
         got = found[name].flatten()[: want.numel()].reshape(want.shape)
         torch.testing.assert_close(
-            got, want, rtol=max(case.rtol, 1e-4), atol=max(case.atol, 1e-5), equal_nan=True
+            got,
+            want,
+            rtol=max(case.rtol, 1e-4),
+            atol=max(case.atol, 1e-5),
+            equal_nan=True,
+            msg=functools.partial(_with_values, got, want),
         )

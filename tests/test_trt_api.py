@@ -1,9 +1,11 @@
 """The TensorRT version layer, with whatever TensorRT is installed."""
 
+import gc
 import logging
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 import torch
@@ -156,3 +158,16 @@ def test_muted_is_for_one_thread_and_one_block(caplog):
             other.join()
         trt_api.logger().log(severity.WARNING, "heard")
     assert [r.getMessage() for r in caplog.records] == ["other thread", "heard"]
+
+
+def test_recorders_live_as_long_as_what_reports_to_them():
+    builder = trt_api.create_builder()
+    network = trt_api.create_network(builder)
+    recorders = [weakref.ref(builder.error_recorder), weakref.ref(trt_api.record_errors(network))]
+    trt_api._MADE.clear()
+    del builder
+    gc.collect()
+    assert None not in [recorder() for recorder in recorders]
+    del network
+    gc.collect()
+    assert [recorder() for recorder in recorders] == [None, None]

@@ -41,6 +41,8 @@ _LAZY = {
     "InferenceContext": "inference",
     "TorchInferenceContext": "inference",
     "TVMInference": "inference",
+    "load": "saved",
+    "save": "saved",
 }
 
 __all__ = [

@@ -292,13 +292,14 @@ def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
     for name in (engine.get_tensor_name(i) for i in range(engine.num_io_tensors)):
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
+        dtype = trt_api.torch_dtype(engine.get_tensor_dtype(name))
+        shape = tuple(engine.get_tensor_shape(name))
         ranges = []
         if is_input and not on_host:
             for profile in range(engine.num_optimization_profiles):
-                shapes = engine.get_tensor_profile_shape(name, profile)
-                ranges.append(tuple(tuple(shape) for shape in shapes))
-        dtype = trt_api.torch_dtype(engine.get_tensor_dtype(name))
-        shape = tuple(engine.get_tensor_shape(name))
+                # 8.6 has no profile shapes for static inputs beside outputs of unknown shape
+                shapes = engine.get_tensor_profile_shape(name, profile) if -1 in shape else (shape,) * 3
+                ranges.append(tuple(tuple(s) for s in shapes))
         specs.append(TensorSpec(name, is_input, dtype, shape, on_host, tuple(ranges)))
     return tuple(sorted(specs, key=lambda spec: not spec.is_input))
 

@@ -95,7 +95,10 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
     literals = hashlib.sha256()
 
     class Recorder(TensorRTContext):
-        """Takes note of the constants that are not weights."""
+        """Takes note of the constants that are not weights, and reads each weight only once."""
+
+        def weights(self, tensor: torch.Tensor, role: str) -> Any:
+            return super().weights(tensor.detach().cpu(), role)
 
         def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Any:
             literals.update(f"{self.scope} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -118,6 +121,17 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
     digest = definition_digest(network, literals.digest())
     sources = {node.scope: node.source for node in graph.graph.nodes if node.source}
     return Definition(builder, network, ctx, digest, hashes, sources)
+
+
+def _stored(weight: torch.Tensor) -> torch.Tensor:
+    """A weight in the type in which the network holds it, see ``TensorRTContext.plain_weights``."""
+    if weight.dtype == torch.bfloat16:
+        return weight.float()
+    if weight.dtype == torch.uint8:
+        return weight.to(torch.int32)
+    if weight.dtype == torch.int64:
+        return weight.to(trt_api.torch_dtype(trt_api.trt_dtype(torch.int64)))
+    return weight
 
 
 def lowered(graph: GraphModule, settings: Settings) -> GraphModule:
@@ -168,7 +182,8 @@ class TensorRTProgram:
         known = set(self.engine.weight_names())
         if not changed <= known:
             return False
-        weights = {n: w for n, w in definition.context.weight_dict.items() if n in known}
+        held = definition.context.weight_dict
+        weights = {n: _stored(w) for n, w in held.items() if n in known}
         try:
             self.engine.refit(weights)
         except EngineBuildError as error:

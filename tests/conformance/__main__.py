@@ -23,7 +23,7 @@ def requests(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for name, op in operators().items():
         if options.ops and not any(name == o or name.startswith(f"{o}.") for o in options.ops):
             continue
-        if listed is not None and not _is_listed(op, listed):
+        if listed is not None and _is_listed(op, listed) == options.others:
             continue
         for dtype in dtypes(op):
             short = str(dtype).removeprefix("torch.")
@@ -46,6 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", help="float32, float16, int64, bool; all by default")
     parser.add_argument("--limit", type=int, default=8, help="samples per operator and dtype")
     parser.add_argument("--listed", type=Path, help="a file of operator names: only these are run")
+    parser.add_argument("--others", action="store_true", help="only those that are not in the file of --listed")
     parser.add_argument("--build", action="store_true", help="also build TensorRT engines ahead of time")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one operator and dtype")

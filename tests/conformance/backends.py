@@ -11,6 +11,7 @@ from torch2trt.backends import trt_api, tvm_context_class
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
 from torch2trt.errors import EngineBuildError
+from torch2trt.inference import TVMInference
 
 Tensors = list[torch.Tensor]
 
@@ -86,15 +87,8 @@ class TVMBatch(Batch):
         with use_context(self.ctx):
             module = self.ctx.finish(self.outputs)
         compiled = compile_cpu(module, None, list(self.ctx.tvm_weight_dict.values()))
-        return self.split(_flat(compiled(*self.inputs)))
-
-
-def _flat(result: Any) -> Tensors:
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if hasattr(result, "__dlpack__"):
-        return [torch.from_dlpack(result)]
-    return [tensor for element in result for tensor in _flat(element)]
+        names = [f"input{i}" for i in range(len(self.inputs))]
+        return self.split(list(TVMInference(compiled, input_names=names).run(*self.inputs)))
 
 
 BATCHES = {"tensorrt": TensorRTBatch, "tvm": TVMBatch}

@@ -27,7 +27,7 @@ from torch2trt.errors import ConversionError, Torch2TrtError, UnsupportedOpError
 
 from .backends import BATCHES  # noqa: E402
 from .judge import difference  # noqa: E402
-from .samples import EXCLUDED, Sample, operators, samples  # noqa: E402
+from .samples import EXCLUDED, TIES, Sample, operators, samples  # noqa: E402
 
 EQUAL, REFUSED, FAILED, UNTRACEABLE, LEFT_OUT = "equal", "refused", "failed", "untraceable", "excluded"
 _BOOKKEEPING = ("prim::", "aten::Int", "aten::size", "aten::detach")
@@ -88,6 +88,8 @@ def prepare(name: str, sample: Sample) -> Prepared | Outcome:
             return LEFT_OUT, "random"
     except Exception as error:
         return LEFT_OUT, f"PyTorch itself raises {type(error).__name__}"
+    if not expected:
+        return UNTRACEABLE, "it returns no tensor"
     try:
         graph = GraphModule(sample.program, sample.inputs)
     except UnsupportedOpError as error:
@@ -113,7 +115,8 @@ def _line(error: BaseException) -> str:
 
 
 def _judged(prepared: Prepared, got: list[torch.Tensor], op: Any, note: str = "") -> Outcome:
-    wrong = difference(got, prepared.expected, prepared.precise, op)
+    source = prepared.sample.inputs[0] if op.name in TIES else None
+    wrong = difference(got, prepared.expected, prepared.precise, op, source)
     return (FAILED, wrong) if wrong else (EQUAL, note)
 
 

@@ -6,6 +6,10 @@ A build costs seconds, so many cases share one network; a network that does not 
 from __future__ import annotations
 
 import functools
+import json
+import os
+import time
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -18,7 +22,7 @@ from torch2trt.build import BuildOptions, build_engine
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
 from torch2trt.engine import Engine
-from torch2trt.errors import EngineBuildError, UnsupportedOpError
+from torch2trt.errors import UnsupportedOpError
 from torch2trt.inference import TorchInferenceContext
 from torch2trt.simulate import simulate
 
@@ -26,7 +30,8 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not trt_api.can_run(), reason=trt_api.why_not_run()),
 ]
-TOGETHER = 25
+TOGETHER = 32
+SECONDS = 120.0  # the emission and the comparisons come on top
 
 
 @dataclass
@@ -37,6 +42,11 @@ class Outcome:
     simulated: list[torch.Tensor] | None = None
     refused: str = ""
     failed: str = ""
+
+
+@functools.cache
+def _builder():
+    return trt_api.create_builder()
 
 
 def _emit(network, case: Case) -> int:
@@ -55,7 +65,7 @@ def _emit(network, case: Case) -> int:
 def _tried(case: Case) -> Outcome:
     """The case in a network of its own, only defined: whether it is refused, or fails."""
     try:
-        _emit(trt_api.create_network(trt_api.create_builder()), case)
+        _emit(trt_api.create_network(_builder()), case)
     except UnsupportedOpError as error:
         return Outcome(refused=str(error))
     except Exception as error:  # one broken case must not take the others with it
@@ -63,21 +73,20 @@ def _tried(case: Case) -> Outcome:
     return Outcome()
 
 
-def _run(cases: list[Case]) -> dict[str, Outcome]:
-    builder = trt_api.create_builder()
-    network = trt_api.create_network(builder)
+def _engine(network, feed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an engine of the network computes on the GPU."""
+    plan = build_engine(_builder(), network, BuildOptions(optimization_level=0, tf32=False))
+    context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()))
+    outputs = context.inference_async(**{name: x.cuda() for name, x in feed.items()})
+    return {name: y.cpu() for name, y in outputs.items()}
+
+
+def _together(cases: list[Case]) -> dict[str, Outcome]:
+    """All cases as one network."""
+    network = trt_api.create_network(_builder())
     counts = {case.name: _emit(network, case) for case in cases}
-    try:
-        plan = build_engine(builder, network, BuildOptions(optimization_level=0, tf32=False))
-        context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()))
-        feed = {f"{c.name}.in{i}": x for c in cases for i, x in enumerate(c.example())}
-        on_gpu = context.inference_async(**{name: x.cuda() for name, x in feed.items()})
-        on_gpu = {name: y.cpu() for name, y in on_gpu.items()}
-    except (EngineBuildError, RuntimeError) as error:
-        if len(cases) == 1:
-            return {cases[0].name: Outcome(failed=f"{type(error).__name__}: {error}")}
-        half = len(cases) // 2
-        return {**_run(cases[:half]), **_run(cases[half:])}
+    feed = {f"{c.name}.in{i}": x for c in cases for i, x in enumerate(c.example())}
+    on_gpu = _engine(network, feed)
     simulated = simulate(network, feed)
 
     def outputs(values, name: str) -> list[torch.Tensor]:
@@ -86,24 +95,64 @@ def _run(cases: list[Case]) -> dict[str, Outcome]:
     return {c.name: Outcome(outputs(on_gpu, c.name), outputs(simulated, c.name)) for c in cases}
 
 
-@functools.cache
-def _outcomes() -> dict[str, Outcome]:
-    outcomes, runnable = {}, []
-    for case in CASES:
-        outcomes[case.name] = outcome = _tried(case)
-        if not outcome.refused and not outcome.failed:
-            runnable.append(case)
+def _run(cases: list[Case], end: float) -> dict[str, Outcome]:
+    """The outcome of every case; where their network fails, that of each half."""
+    if time.monotonic() > end:
+        return {case.name: Outcome(failed="not run: the time for this table is over") for case in cases}
+    try:
+        return _together(cases)
+    except Exception as error:  # whatever it is, it belongs to a case
+        if len(cases) == 1:
+            return {cases[0].name: Outcome(failed=f"{type(error).__name__}: {error}")}
+    half = len(cases) // 2
+    return {**_run(cases[:half], end), **_run(cases[half:], end)}
+
+
+def _find(cases: list[Case], seconds: float) -> dict[str, Outcome]:
+    """The outcome of every case of a table, within about so many seconds."""
+    end, outcomes = time.monotonic() + seconds, {case.name: _tried(case) for case in cases}
+    runnable = [c for c in cases if not outcomes[c.name].refused and not outcomes[c.name].failed]
     for start in range(0, len(runnable), TOGETHER):
-        outcomes.update(_run(runnable[start : start + TOGETHER]))
+        outcomes.update(_run(runnable[start : start + TOGETHER], end))
     return outcomes
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_engine_agrees_with_pytorch_and_simulate(case: Case):
-    outcome = _outcomes()[case.name]
-    if outcome.refused:
-        pytest.skip(f"refused by TensorRT {trt_api.version()}: {outcome.refused}")
-    assert not outcome.failed, outcome.failed
+def _problem(case: Case, outcome: Outcome) -> str:
+    """What is wrong with an outcome; empty for one that agrees, or is refused."""
+    if outcome.refused or outcome.failed:
+        return outcome.failed
     narrow = not hasattr(trt_api.trt().DataType, "INT64")
-    assert_same(outcome.engine, case.expected(case.example()), max(case.rtol, 2e-5), narrow)
-    assert_same(outcome.engine, outcome.simulated, max(case.rtol, 2e-5), narrow)
+    expected = case.expected(case.example())
+    for wanted, name in ((expected, "PyTorch"), (outcome.simulated, "simulate")):
+        try:
+            assert_same(outcome.engine, wanted, max(case.rtol, 2e-5), narrow)
+        except AssertionError as error:
+            return f"differs from {name}: {error}"
+    return ""
+
+
+def _report(problems: dict[str, str], outcomes: dict[str, Outcome]) -> str:
+    """One line of counts; everything goes to the file that OPERATORS_JSON names."""
+    words = {n: f"refused: {o.refused}" if o.refused else problems[n] or "agrees" for n, o in outcomes.items()}
+    if os.environ.get("OPERATORS_JSON"):
+        with open(os.environ["OPERATORS_JSON"], "w") as file:
+            json.dump({"library": trt_api.version(), "outcomes": words}, file, indent=1)
+    counts = Counter(word.split(":")[0].split(" ")[0] if word != "agrees" else word for word in words.values())
+    return f"operators on {trt_api.version()}: " + ", ".join(f"{n} {word}" for word, n in counts.most_common())
+
+
+@pytest.fixture(scope="module")
+def found(request) -> tuple[dict[str, str], dict[str, Outcome]]:
+    outcomes = _find(CASES, SECONDS)
+    problems = {case.name: _problem(case, outcomes[case.name]) for case in CASES}
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + _report(problems, outcomes))
+    return problems, outcomes
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_engine_agrees_with_pytorch_and_simulate(case: Case, found):
+    problems, outcomes = found
+    if outcomes[case.name].refused:
+        pytest.skip(f"refused by {trt_api.version()}: {outcomes[case.name].refused}")
+    assert not problems[case.name], problems[case.name]

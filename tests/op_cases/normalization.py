@@ -22,6 +22,10 @@ CASES = [
          refused=dict.fromkeys(("torch", "tensorrt", "tvm"), "batch_norm in the top module .* writes to")),
     case("native_batch_norm", lambda x: torch.native_batch_norm(
         x, WEIGHT.to(x.dtype), BIAS.to(x.dtype), MEAN.to(x.dtype), VAR.to(x.dtype), False, 0.1, 1e-5)[0], (2, 4, 3)),
+    case("native_batch_norm_functional", lambda x: torch.ops.aten._native_batch_norm_legit_functional(
+        x, None, BIAS.to(x.dtype), MEAN.to(x.dtype), VAR.to(x.dtype), True, 0.1, 1e-5), (2, 4, 3)),
+    case("native_batch_norm_functional_eval", lambda x: torch.ops.aten._native_batch_norm_legit_functional(
+        x, None, BIAS.to(x.dtype), MEAN.to(x.dtype), VAR.to(x.dtype), False, 0.1, 1e-5)[0], (2, 4, 3)),
     case("native_batch_norm_statistics", lambda x: torch.native_batch_norm(
         x, WEIGHT.to(x.dtype), None, None, None, True, 0.1, 1e-5), (2, 4, 3)),
     case("instance_norm", lambda x: F.instance_norm(

@@ -37,6 +37,8 @@ CASES = [
     up("antialias_bilinear", (1, 3, 9, 8), "bilinear", size=(4, 5), antialias=True),
     up("antialias_bilinear_corners", (2, 3, 9, 8), "bilinear", size=(4, 12), antialias=True, align_corners=True),
     up("antialias_bicubic", (1, 3, 9, 8), "bicubic", scale_factor=0.45, antialias=True),
+    case("interpolate_by_ratio", lambda x: torch.ops.aten.upsample_bilinear2d(
+        x, [6, 7], False, -1.0, -1.0), (1, 2, 4, 5)),
     case("grid_sample", lambda x: F.grid_sample(x, GRID.to(x.dtype), align_corners=False), (2, 3, 5, 6)),
     case("grid_sample_border", lambda x, g: F.grid_sample(x, g, padding_mode="border", align_corners=True),
          (2, 3, 5, 6), GRID),

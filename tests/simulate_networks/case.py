@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,33 @@ class Case:
         return [feature for feature in needs if not trt_api.supports(feature)]
 
 
+_HELD: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+
+
+class _Holding:
+    """A network that keeps what its layers are made from; TensorRT 8.6 reads the arrays when it builds."""
+
+    def __init__(self, network: Any):
+        self._network = network
+        self._held = _HELD.setdefault(network, [])
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._network, name)
+        if not name.startswith("add_"):
+            return found
+
+        def add(*args: Any, **options: Any) -> Any:
+            everything = (*args, *options.values())
+            self._held.extend(a for a in everything if isinstance(a, (np.ndarray, self.weights)))
+            return found(*args, **options)
+
+        return add
+
+    @property
+    def weights(self) -> type:
+        return trt_api.trt().Weights
+
+
 class Net:
     """Adds layers to a network with few words; ``n`` is the network, ``trt`` the library."""
 
@@ -97,7 +125,7 @@ def define(network: Any, case: Case, prefix: str = "") -> tuple[list[Any], list[
     for i, value in enumerate(case.inputs):
         shape = case.dynamic.get(i, tuple(value.shape))
         inputs.append(network.add_input(f"{prefix}in{i}", trt_api.trt_dtype(value.dtype), shape))
-    made = case.build(Net(network), *inputs)
+    made = case.build(Net(_Holding(network)), *inputs)
     outputs = []
     for item in made if isinstance(made, Sequence) else [made]:
         found = [item] if hasattr(item, "is_network_output") else _outputs_of(item)
@@ -105,7 +133,17 @@ def define(network: Any, case: Case, prefix: str = "") -> tuple[list[Any], list[
     for i, tensor in enumerate(outputs):
         tensor.name = f"{prefix}out{i}"
         network.mark_output(tensor)
+    if not trt_api.strongly_typed():
+        _declare(outputs, case)
     return inputs, outputs
+
+
+def _declare(outputs: list[Any], case: Case) -> None:
+    """Until the build a weakly typed TensorRT has to be told what comes out."""
+    for tensor, result in zip(outputs, case.results(), strict=True):
+        kind = trt_api.trt_dtype(result.dtype)
+        if tensor.dtype != kind:
+            tensor.dtype = kind
 
 
 def _without_external_libraries(config: Any) -> None:

@@ -241,7 +241,10 @@ def _poolings() -> Iterator[Case]:
             x,
             "AVERAGE",
             (3, 3),
-            lambda x, include=include: F.avg_pool2d(x, 3, 2, 1, True, include),
+            # With the padding, what lies beyond it counts too, unlike in PyTorch.
+            (lambda x: F.avg_pool2d(F.pad(x, (1, 2, 1, 1)), 3, 2))
+            if include
+            else (lambda x: F.avg_pool2d(x, 3, 2, 1, True, False)),
             {**up, **extra},
         )
     yield _pooling(

@@ -29,8 +29,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """The networks that are named or whose group is."""
-    return [n.name for n in networks().values() if not names or n.name in names or n.group in names]
+    """The networks that are named or whose group is, in that order."""
+    found = networks()
+    if not names:
+        return list(found)
+    return list(dict.fromkeys(n.name for name in names for n in found.values() if name in (n.name, n.group)))
 
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -90,12 +90,16 @@ def _timm(name: str, size: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
 
 
 def calibrated(net: nn.Module) -> nn.Module:
-    """The network in eval mode with random statistics and affine parameters in its batch normalisation."""
+    """The network in eval mode, with random batch statistics, and no parameter left at one value (zeros hide errors)."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             module.running_mean.normal_(0, 0.1, generator=generator)
             module.running_var.uniform_(0.5, 1.5, generator=generator)
+    for parameter in net.parameters():
+        if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.data.add_(noise, alpha=0.05)
     return net.eval()
 
 

@@ -14,7 +14,7 @@ from ..errors import ConversionError
 from . import trt_api
 from .base import Dim, Operand, SymbolicContext, Tensor
 from .tensorrt_dims import DimsMixin, SymInt
-from .tensorrt_types import TypeTable, layer_kind
+from .tensorrt_types import TypeTable, is_weakly_typed, layer_kind
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 INTS = (torch.int64, torch.int32, torch.int8, torch.uint8)
@@ -48,15 +48,6 @@ def _state_of(network: Any) -> _NetworkState:
         outputs = (layer.get_output(j) for j in range(layer.num_outputs))
         state.taken.update(tensor.name for tensor in outputs if tensor is not None)
     return state
-
-
-def is_weakly_typed(network: Any) -> bool:
-    """Whether precisions are constraints on layers (8.6, or a 10.x network without STRONGLY_TYPED)."""
-    trt = trt_api.trt()
-    if not hasattr(trt.ILayer, "precision"):
-        return False
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return flag is None or not network.get_flag(flag)
 
 
 class TensorRTBase(DimsMixin, SymbolicContext):

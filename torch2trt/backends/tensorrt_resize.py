@@ -129,8 +129,30 @@ class ResizeMixin(NormMixin):
         if mode not in _GRID_MODES or padding not in _GRID_PADDING:
             raise self.refuse(f"grid_sample with mode {mode!r} and padding {padding!r} is not available")
         x, grid = self.operand(x), self.operand(grid)
+        if (mode, padding) == ("bicubic", "zeros"):
+            dtype = self.dtype(x)
+            if dtype != torch.float32:
+                x, grid = self.cast(x, torch.float32), self.cast(grid, torch.float32)
+                return self.cast(self.grid_sample(x, grid, mode, padding, align_corners), dtype)
+            x, grid, padding = *self._with_margin(x, grid, align_corners), "border"
         layer = self.check(self.network.add_grid_sample(x, grid))
         layer.interpolation_mode = getattr(self.trt.InterpolationMode, _GRID_MODES[mode])
         layer.sample_mode = getattr(self.trt.SampleMode, _GRID_PADDING[padding])
         layer.align_corners = align_corners
         return self.out(layer)
+
+    def _with_margin(self, x: Tensor, grid: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
+        """`x` with a zero on every side, and the grid for it: its border is what "zeros" means.
+
+        The layer itself is not exact for zeros around a bicubic window.
+        """
+        sides = (0, 0, 1, 1)
+        lost = int(align_corners)
+        old = [size - lost for size in reversed(self.shape(x)[2:])]
+        new = [size + 2 for size in old]
+        if self.is_static(old):
+            factors = self.literal(torch.tensor(old) / torch.tensor(new), (1, 1, 1, 2))
+        else:
+            parts = (self.size_tensor(sizes, torch.float32) for sizes in (old, new))
+            factors = self.reshape(self.elementwise("DIV", *parts), (1, 1, 1, 2))
+        return self.pad(x, sides, sides, "constant"), self.elementwise("PROD", grid, factors)

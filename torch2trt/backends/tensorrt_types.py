@@ -26,6 +26,15 @@ _INTERFACES = {
 }
 
 
+def is_weakly_typed(network: Any) -> bool:
+    """Whether precisions are constraints on layers (8.6, or a 10.x network without STRONGLY_TYPED)."""
+    trt = trt_api.trt()
+    if not hasattr(trt.ILayer, "precision"):
+        return False
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return flag is None or not network.get_flag(flag)
+
+
 def layer_kind(layer: Any) -> str:
     """The name of the ``LayerType``; the classes of some layers hide it behind an attribute of the same name."""
     return trt_api.trt().ILayer.type.__get__(layer).name

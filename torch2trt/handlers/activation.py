@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..registry import op
-from .common import axis, dtype, dtype_of, tensor, to_float
+from .common import axis, dtype, dtype_of, shape, tensor, to_float
 from .elementwise import add, clamp, div, erf, exp, gt, log, log1p, mul, neg, sigmoid, sub, tanh, where
 
 
@@ -157,6 +157,8 @@ def log_softmax(ctx, x, dim, dtype=None):
     from .reduction import amax, sum_
 
     x = to_float(ctx, tensor(ctx, x, None if isinstance(dtype, bool) else dtype_of(dtype)))
+    if any(isinstance(size, int) and size == 0 for size in shape(ctx, x)):
+        return x
     shifted = sub(ctx, x, amax(ctx, x, [dim], True))
     return sub(ctx, shifted, log(ctx, sum_(ctx, exp(ctx, shifted), [dim], True)))
 

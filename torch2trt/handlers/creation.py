@@ -9,7 +9,7 @@ import torch
 from ..registry import op
 from .common import dtype as kind_of
 from .common import dtype_of, full, rank, shape, tensor
-from .elementwise import add, eq, mul, pow_, sub
+from .elementwise import add, div, eq, mul, pow_, sub
 from .shape import cat, expand, reshape, unsqueeze
 
 
@@ -104,16 +104,13 @@ def linspace(ctx, start, end, steps, dtype=None, *_):
         raise ctx.refuse("linspace with a dynamic number of steps")
     if dtype is not None and not dtype_of(dtype).is_floating_point:
         raise ctx.refuse("linspace of integers between computed bounds")
-    forward = torch.arange(steps, dtype=torch.get_default_dtype()) / max(steps - 1, 1)
-    near_end = torch.arange(steps) >= steps // 2
-    length = sub(ctx, tensor(ctx, end, torch.get_default_dtype()), start)
-    from_start = add(ctx, mul(ctx, length, torch.where(near_end, forward - 1, forward)), 0)
-    line = add(ctx, from_start, ctx.where(near_end, *(_row(ctx, v, steps) for v in (end, start))))
-    return tensor(ctx, line, dtype_of(dtype))
-
-
-def _row(ctx: Any, value: Any, count: int) -> Any:
-    return full(ctx, [count], value, torch.get_default_dtype())
+    kind = dtype_of(dtype) or torch.get_default_dtype()
+    start, end = (tensor(ctx, v, kind) for v in (start, end))
+    step = div(ctx, sub(ctx, end, start), max(steps - 1, 1))
+    index = torch.arange(steps)
+    near_end = index >= max(steps // 2, 1)
+    origin = ctx.where(near_end, *(full(ctx, [steps], v, kind) for v in (end, start)))
+    return add(ctx, origin, mul(ctx, step, torch.where(near_end, index - (steps - 1), index).to(kind)))
 
 
 @op("aten::logspace")

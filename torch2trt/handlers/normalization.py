@@ -87,6 +87,23 @@ def native_batch_norm_no_stats(ctx, x, weight, bias, training, momentum, eps):
     return _training_batch_norm(ctx, x, weight, bias, None, eps)
 
 
+@op("aten::_native_batch_norm_legit_functional")
+def native_batch_norm_functional(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps):
+    """_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean,
+    Tensor running_var, bool training, float momentum, float eps)
+    -> (Tensor, Tensor, Tensor, Tensor running_mean_out, Tensor running_var_out)"""
+    if not training:
+        results = native_batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
+        return *results, running_mean, running_var
+    over = [a for a in range(rank(ctx, x)) if a != 1]
+    spread, center = variance(ctx, _wide(ctx, x), over, 1, False)
+    moved = [
+        add(ctx, mul(ctx, old, 1 - momentum), mul(ctx, ctx.reshape(new, shape(ctx, old)), momentum))
+        for old, new in ((running_mean, center), (running_var, spread))
+    ]
+    return *_training_batch_norm(ctx, x, weight, bias, None, eps), *moved
+
+
 @op("aten::_native_batch_norm_legit_no_training")
 def native_batch_norm_no_training(ctx, x, weight, bias, running_mean, running_var, momentum, eps):
     """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, ...)"""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 
+import torch
+
 from ..registry import op
-from .common import full_list, rank, shape
+from .common import dtype, full_list, rank, shape
 from .elementwise import mul
 from .shape import cat, narrow_to, unsqueeze
 
@@ -46,6 +50,9 @@ def _pools(spatial: int):
         bool count_include_pad=True, int? divisor_override=None) -> Tensor"""
         kernel = full_list(kernel_size, spatial)
         window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial)
+        if not dtype(ctx, x).is_floating_point:
+            rule = count_include_pad, divisor_override
+            return batched(ctx, x, spatial, lambda v: _integer_avg_pool(ctx, v, *window, ceil_mode, *rule))
         if divisor_override is not None:
             return batched(ctx, x, spatial, lambda v: _sum_pool(ctx, v, *window, ceil_mode, divisor_override))
         return batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, *window, ceil_mode, count_include_pad))
@@ -61,6 +68,31 @@ def _pools(spatial: int):
 max_pool1d, avg_pool1d, adaptive_avg_pool1d = _pools(1)
 max_pool2d, avg_pool2d, adaptive_avg_pool2d = _pools(2)
 max_pool3d, avg_pool3d, adaptive_avg_pool3d = _pools(3)
+
+
+def _integer_avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    """Average pooling of integers: the sum of strided slices, divided with truncation."""
+    sizes = shape(ctx, x)[2:]
+    if not all(isinstance(s, int) for s in sizes):
+        raise ctx.refuse("avg_pool of integers over a dynamic size")
+    whole = list(zip(sizes, kernel, stride, padding))
+    windows = [pool_size(s, k, t, p, 1, ceil_mode) for s, k, t, p in whole]
+    reach = [max((n - 1) * t + k - s - p, 0) for n, (s, k, t, p) in zip(windows, whole)]
+    padded = ctx.pad(x, [0, 0, *padding], [0, 0, *reach], "constant", 0)
+    lead = list(shape(ctx, x)[:2])
+    slices = [
+        ctx.slice(padded, [0, 0, *offset], [*lead, *windows], [1, 1, *stride])
+        for offset in itertools.product(*map(range, kernel))
+    ]
+    total = functools.reduce(lambda a, b: ctx.binary("add", a, b), slices)
+    counts = torch.ones([])
+    for n, (s, k, t, p) in zip(windows, whole):
+        first = torch.arange(n) * t - p
+        last = (first + k).clamp(max=s + p)
+        own = last - first if count_include_pad else last.clamp(max=s) - first.clamp(min=0)
+        counts = counts.unsqueeze(-1) * own
+    counts = counts if divisor is None else torch.full_like(counts, divisor)
+    return ctx.binary("truncdiv", total, ctx.literal(counts.to(dtype(ctx, x))))
 
 
 def _sum_pool(ctx, x, kernel, stride, padding, ceil_mode, divisor):

@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 
 from ..registry import op
-from .common import dtype, shape, tensor
+from .common import dtype, rank, shape, tensor
 from .linear import matmul
 from .shape import reshape, transpose
 
@@ -23,9 +23,9 @@ def _scaled(ctx, size, factor):
 
 
 def _resize(ctx, x, mode, size, align_corners, scales):
-    """`size` or `scales` may be None; the factors count for the sample positions where they are given."""
+    """`size` or `scales` may be None; factors above 0 count for the sample positions."""
     sizes = list(shape(ctx, x))[2:]
-    scales = list(scales) if scales is not None else [None] * len(sizes)
+    scales = [None] * len(sizes) if scales is None else [f if f is not None and f > 0 else None for f in scales]
     if size is None:
         size = [_scaled(ctx, s, f) for s, f in zip(sizes, scales)]
     return ctx.resize(x, list(size), mode, bool(align_corners), scales)
@@ -96,6 +96,24 @@ def antialias(name: str):
 for _name in ("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa"):
     if hasattr(torch.ops.aten, _name):
         antialias(_name)
+
+
+@op("aten::__interpolate")
+def interpolate(
+    ctx, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+    antialias=False,
+):  # fmt: skip
+    """__interpolate.size_list(Tensor input, int[]? size=None, float? scale_factor=None, str mode="nearest",
+    bool? align_corners=None, bool? recompute_scale_factor=None, bool antialias=False) -> Tensor"""
+    spatial = rank(ctx, x) - 2
+    kind = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    size, scales = (v if v is None or isinstance(v, list) else [v] * spatial for v in (size, scale_factor))
+    if antialias:
+        resize = getattr(torch.ops.aten, f"_upsample_{mode}2d_aa").default
+        return _antialiased(ctx, x, resize, size, bool(align_corners), scales)
+    if recompute_scale_factor and size is None:
+        size, scales = [_scaled(ctx, s, f) for s, f in zip(list(shape(ctx, x))[2:], scales)], None
+    return _resize(ctx, x, kind, size, bool(align_corners), scales)
 
 
 # ---- grids -----------------------------------------------------------------------------------------------------------

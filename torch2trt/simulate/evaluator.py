@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..backends.trt_api import strongly_typed, torch_dtype
+from ..backends.tensorrt_types import TypeTable, is_weakly_typed
+from ..backends.trt_api import torch_dtype
 from ..errors import Torch2TrtError
 from .layers import Layer, SimulationError, fits
 
@@ -25,7 +26,14 @@ class Definition:
     def __init__(self, network: Any, weights: Mapping[str, torch.Tensor]):
         self.inputs = [network.get_input(i) for i in range(network.num_inputs)]
         self.outputs = [network.get_output(i) for i in range(network.num_outputs)]
-        self.layers = [Layer(network.get_layer(i), weights) for i in range(network.num_layers)]
+        self.weakly_typed = is_weakly_typed(network)
+        types = TypeTable()
+
+        def type_of(tensor: Any) -> Any:
+            return types.of(network, tensor) if self.weakly_typed else tensor.dtype
+
+        layers = (network.get_layer(i) for i in range(network.num_layers))
+        self.layers = [Layer(layer, weights, type_of) for layer in layers]
         self.producer = {tensor: layer for layer in self.layers for tensor in layer.outputs}
         self.readers: dict[Any, list[Layer]] = {}
         for layer in self.layers:
@@ -109,7 +117,10 @@ class Scope:
 
     def _run(self, layer: Layer) -> None:
         for tensor, value in self._evaluate(layer).items():
-            self._values[tensor] = _checked(layer, tensor, value)
+            value = _checked(layer, tensor, value)
+            if self.definition.weakly_typed and tensor.is_network_output:
+                value = _as_declared(tensor, value)
+            self._values[tensor] = value
         if self._unread is not None and not layer.rule.lazy:
             self._release(layer)
 
@@ -148,11 +159,7 @@ def _apply(layer: Layer, values: list[torch.Tensor | None]) -> tuple[torch.Tenso
 
 
 def _checked(layer: Layer, tensor: Any, value: torch.Tensor) -> torch.Tensor:
-    """The value, if it is what the tensor declares.
-
-    Where networks are weakly typed (8.6), TensorRT computes in a float type of its own choice and
-    converts to the declared one.
-    """
+    """The value, if it is what the tensor declares."""
     try:
         declared = tuple(tensor.shape)
     except (RuntimeError, ValueError) as error:
@@ -163,11 +170,15 @@ def _checked(layer: Layer, tensor: Any, value: torch.Tensor) -> torch.Tensor:
         fits(declared, value),
         f"output '{tensor.name}' is declared as {declared} but computes as {tuple(value.shape)}",
     )
-    dtype = torch_dtype(tensor.dtype)
-    if not strongly_typed() and value.is_floating_point() and dtype.is_floating_point:
-        return value.to(dtype)
+    dtype = layer.dtype_of(tensor)
     layer.check(
         value.dtype == dtype,
         f"output '{tensor.name}' is declared as {dtype} but computes as {value.dtype}",
     )
     return value
+
+
+def _as_declared(output: Any, value: torch.Tensor) -> torch.Tensor:
+    """Weakly typed networks convert floats to the float type that an output declares."""
+    declared = torch_dtype(output.dtype)
+    return value.to(declared) if value.is_floating_point() and declared.is_floating_point else value

@@ -6,7 +6,6 @@ import math
 
 import torch
 
-from ..backends.trt_api import torch_dtype
 from .layers import Layer, rule
 
 
@@ -137,7 +136,7 @@ def one_hot(
 @rule("NON_ZERO", "INonZeroLayer")
 def non_zero(layer: Layer, x: torch.Tensor) -> torch.Tensor:
     """The indices of the elements that are not zero, in row-major order, one column each."""
-    return x.nonzero().t().to(torch_dtype(layer.outputs[0].dtype))
+    return x.nonzero().t().to(layer.dtype())
 
 
 @rule("REVERSE_SEQUENCE", "IReverseSequenceLayer")
@@ -175,8 +174,8 @@ def nms(
             if len(chosen) < most and all(_iou(corners, other) <= highest for other in chosen):
                 chosen.append(corners)
                 rows.append((batch, kind, box))
-    found = torch.tensor(rows, dtype=torch_dtype(layer.outputs[0].dtype)).reshape(-1, 3)
-    return found, torch.tensor(len(rows), dtype=torch_dtype(layer.outputs[1].dtype))
+    found = torch.tensor(rows, dtype=layer.dtype()).reshape(-1, 3)
+    return found, torch.tensor(len(rows), dtype=layer.dtype(1))
 
 
 def _candidates(layer: Layer, scores: torch.Tensor, least: float) -> list[tuple[int, int]]:

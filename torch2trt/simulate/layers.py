@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from ..backends.trt_api import trt
+from ..backends.trt_api import torch_dtype, trt
 from ..errors import Torch2TrtError
 
 
@@ -62,7 +62,9 @@ class Layer:
         outputs: its output tensors.
     """
 
-    def __init__(self, api: Any, weights: Mapping[str, torch.Tensor]):
+    def __init__(
+        self, api: Any, weights: Mapping[str, torch.Tensor], type_of: Callable[[Any], Any]
+    ):
         self.kind: str = trt().ILayer.type.__get__(api).name
         self.name: str = api.name
         self.inputs = tuple(api.get_input(i) for i in range(api.num_inputs))
@@ -71,6 +73,7 @@ class Layer:
             api.__class__ = getattr(trt(), RULES[self.kind].interface)
         self.api = api
         self._weights = weights
+        self._type_of = type_of
 
     def __repr__(self) -> str:
         return f"{self.kind} layer '{self.name}'"
@@ -83,6 +86,14 @@ class Layer:
                 f"simulate has no rule for this type of layer; it has {', '.join(sorted(RULES))}"
             )
         return RULES[self.kind]
+
+    def dtype(self, index: int = 0) -> torch.dtype:
+        """The dtype of an output."""
+        return self.dtype_of(self.outputs[index])
+
+    def dtype_of(self, tensor: Any) -> torch.dtype:
+        """The dtype of any tensor of the network."""
+        return torch_dtype(self._type_of(tensor))
 
     def fail(self, problem: str) -> NoReturn:
         """Raises a SimulationError about this layer."""

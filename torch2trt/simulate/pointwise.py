@@ -161,7 +161,7 @@ def cast(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 
 @rule("IDENTITY", "IIdentityLayer")
 def identity(layer: Layer, x: torch.Tensor) -> torch.Tensor:
-    return convert(x, torch_dtype(layer.outputs[0].dtype))
+    return convert(x, layer.dtype())
 
 
 def _per_element(layer: Layer, coefficients: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -199,4 +199,4 @@ def dequantize(
     """(x - zero) * scale."""
     offset = 0.0 if zero is None else _per_element(layer, zero, x)
     value = (x.float() - offset) * _per_element(layer, scale, x)
-    return value.to(torch_dtype(layer.outputs[0].dtype))
+    return value.to(layer.dtype())

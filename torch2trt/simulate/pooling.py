@@ -39,19 +39,16 @@ def _maximum(x: torch.Tensor, kernel: tuple[int, ...], found: list[Window]) -> t
 def _average(
     layer: Layer, x: torch.Tensor, kernel: tuple[int, ...], found: list[Window]
 ) -> torch.Tensor:
-    """Padding counts as zeros; the divisor counts it or not, but never what lies beyond it."""
-    before, after = [w.pre for w in found], [w.post for w in found]
-    beyond, none = [w.beyond for w in found], [0] * len(found)
+    """Padding counts as zeros, as does what lies beyond it; the divisor counts both or neither."""
+    before, after = [w.pre for w in found], [w.post + w.beyond for w in found]
+    average, strides = _AVERAGE[len(kernel)], [w.stride for w in found]
 
-    def sums(values: torch.Tensor) -> torch.Tensor:
-        return _AVERAGE[len(kernel)](
-            pad(values, none, beyond), kernel, [w.stride for w in found], divisor_override=1
-        )
+    def sums(values: torch.Tensor, value: float = 0.0) -> torch.Tensor:
+        padded = pad(values, before, after, value=value)
+        return average(padded, kernel, strides, divisor_override=1)
 
-    counted = torch.ones(1, 1, *x.shape[-len(kernel) :])
     outside = 0.0 if layer.api.average_count_excludes_padding else 1.0
-    counts = sums(pad(counted, before, after, value=outside))
-    return sums(pad(x, before, after)) / counts
+    return sums(x) / sums(torch.ones(1, 1, *x.shape[-len(kernel) :]), outside)
 
 
 @rule("LRN", "ILRNLayer", widen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..backends.trt_api import torch_dtype
 from .layers import Layer, rule
 
 
@@ -71,7 +70,7 @@ def topk(
     k = layer.api.k if count is None else int(count)
     layer.check(0 <= k <= x.shape[axis], f"k is {k}, the axis has {x.shape[axis]} elements")
     values, indices = x.sort(dim=axis, descending=layer.api.op.name == "MAX", stable=True)
-    dtype = torch_dtype(layer.outputs[1].dtype)
+    dtype = layer.dtype(1)
     return values.narrow(axis, 0, k), indices.narrow(axis, 0, k).to(dtype)
 
 

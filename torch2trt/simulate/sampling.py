@@ -28,8 +28,10 @@ def resize(layer: Layer, x: torch.Tensor, shape: torch.Tensor | None = None) -> 
         all(axis >= x.ndim - reach for axis in axes),
         f"mode {mode} resizes the last {reach} dimensions, {tuple(x.shape)} becomes {sizes}",
     )
+    given = shape is not None or layer.dimensions("shape")
+    scales = [None] * x.ndim if given else list(layer.api.scales)
     for axis in axes:
-        sources, weights = _taps(layer, mode, x.shape[axis], sizes[axis])
+        sources, weights = _taps(layer, mode, x.shape[axis], sizes[axis], scales[axis])
         x = _interpolate(x, axis, sources, weights)
     return x
 
@@ -44,8 +46,12 @@ def _output_sizes(layer: Layer, x: torch.Tensor, shape: torch.Tensor | None) -> 
     return integers(np.floor(lengths))
 
 
-def _coordinates(layer: Layer, old: int, new: int) -> torch.Tensor:
-    """Where each output element lies, in elements of the input."""
+def _coordinates(layer: Layer, old: int, new: int, scale: float | None) -> torch.Tensor:
+    """Where each output element lies, in elements of the input.
+
+    A scale counts as it was given, even if the lengths have another ratio.
+    """
+    step = old / new if scale is None else 1 / scale
     steps = torch.arange(new, dtype=torch.float64)
     transformation = layer.api.coordinate_transformation.name
     if new == 1 and layer.api.selector_for_single_pixel.name == "UPPER":
@@ -53,13 +59,15 @@ def _coordinates(layer: Layer, old: int, new: int) -> torch.Tensor:
     if transformation == "ALIGN_CORNERS":
         return steps * (old - 1) / max(new - 1, 1)
     if transformation == "HALF_PIXEL":
-        return (steps + 0.5) * old / new - 0.5
-    return steps * old / new
+        return (steps + 0.5) * step - 0.5
+    return steps * step
 
 
-def _taps(layer: Layer, mode: str, old: int, new: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _taps(
+    layer: Layer, mode: str, old: int, new: int, scale: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The source elements of each output element, and their weights; one column for each tap."""
-    exact = _coordinates(layer, old, new)
+    exact = _coordinates(layer, old, new, scale)
     if mode == "NEAREST":
         sources = ROUNDINGS[layer.api.nearest_rounding.name](exact).unsqueeze(1)
         weights = torch.ones_like(sources)

@@ -6,14 +6,13 @@ import math
 
 import torch
 
-from ..backends.trt_api import torch_dtype
 from .layers import Layer, integers, rule
 
 
 @rule("CONSTANT", "IConstantLayer")
 def constant(layer: Layer) -> torch.Tensor:
     shape = tuple(layer.api.shape)
-    dtype = torch_dtype(layer.outputs[0].dtype)
+    dtype = layer.dtype()
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
     return layer.weight("weights").reshape(shape)
@@ -21,7 +20,7 @@ def constant(layer: Layer) -> torch.Tensor:
 
 @rule("SHAPE", "IShapeLayer")
 def shape(layer: Layer, x: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(x.shape, dtype=torch_dtype(layer.outputs[0].dtype))
+    return torch.tensor(x.shape, dtype=layer.dtype())
 
 
 @rule("CONCATENATION", "IConcatenationLayer")
@@ -156,7 +155,7 @@ def fill(
     """alpha + sum over the axes of beta[axis] * index[axis]."""
     operation = layer.api.operation.name
     layer.check(operation == "LINSPACE", f"operation {operation} is random")
-    dtype = torch_dtype(layer.outputs[0].dtype)
+    dtype = layer.dtype()
     sizes = layer.parameter(dims, "shape")
     start = torch.tensor(layer.api.alpha) if alpha is None else alpha.reshape(())
     steps = torch.tensor([layer.api.beta]) if beta is None else beta.reshape(-1)

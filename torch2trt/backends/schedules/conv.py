@@ -10,7 +10,7 @@ from tvm import te, topi
 
 from .stages import Program
 from .target import Cpu
-from .tiles import Accumulators, Tile, anchored, best_tile, panel_start, surround, tile_start
+from .tiles import Accumulators, Anchored, Tile, anchored, best_tile, panel_start, surround, tile_start
 from .tir import INDEX, PARALLEL, const, load, loop, loops, ramp, seq, unravel
 
 
@@ -87,49 +87,54 @@ def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
     parts = anchored(program, "conv2d")
     anchor = parts.anchor
     tile = Tile(*(int(v) for v in anchor.attrs["tile"]))
-    sy, sx, dy, dx = (int(v) for v in anchor.attrs["steps"])
     groups = int(anchor.attrs["groups"])
     images, height, width, outputs = anchor.extents
-    each = outputs // groups
-    depth = anchor.reduce_extents[2]
-    source, weight = (n.source for n in anchor.loads())
-    panels = -(-each // tile.panel)
+    panels = -(-(outputs // groups) // tile.panel)
     down, across = -(-height // tile.height), -(-width // tile.width)
 
     def task(index: Any) -> Any:
         image, group, panel, row = unravel(index, (images, groups, panels, down))
         top = tile_start(row, tile.height, height)
-        start = panel_start(panel, tile, each)
 
         def strip(number: Any) -> Any:
             left = tile_start(number, tile.width, width)
-            acc = Accumulators(tile, parts, cpu)
-
-            def at(r: int) -> list[Any]:
-                return [image, top + r // tile.width, left + r % tile.width]
-
-            def step(reduced: list[Any]) -> Any:
-                ry, rx, rc = reduced
-
-                def pixel(r: int) -> Any:
-                    _, h, w = at(r)
-                    y, x = h * sy + ry * dy, w * sx + rx * dx
-                    return load(source, [image, y, x, group * depth + rc])
-
-                return acc.multiply(
-                    pixel,
-                    lambda v: load(
-                        weight, [group, panel, ry, rx, rc, ramp(v * tile.lanes, tile.lanes)]
-                    ),
-                )
-
-            total = loops(anchor.reduce_extents, step)
-            return seq([*acc.start(), total, *acc.finish(at, group * each + start, each)])
+            return _conv_at(parts, tile, cpu, (image, top, left), group, panel)
 
         return loop(across, strip)
 
     total = images * groups * panels * down
     return surround(parts, program, cpu, loop(total, task, PARALLEL, "task"))
+
+
+def _conv_at(
+    parts: Anchored, tile: Tile, cpu: Cpu, corner: tuple[Any, Any, Any], group: Any, panel: Any
+) -> Any:
+    """The tile of one panel whose first pixel is `corner`."""
+    anchor = parts.anchor
+    sy, sx, dy, dx = (int(v) for v in anchor.attrs["steps"])
+    each = anchor.extents[3] // int(anchor.attrs["groups"])
+    depth = anchor.reduce_extents[2]
+    source, weight = (n.source for n in anchor.loads())
+    acc = Accumulators(tile, parts, cpu)
+    image, top, left = corner
+
+    def at(r: int) -> list[Any]:
+        return [image, top + r // tile.width, left + r % tile.width]
+
+    def step(reduced: list[Any]) -> Any:
+        ry, rx, rc = reduced
+
+        def pixel(r: int) -> Any:
+            _, h, w = at(r)
+            return load(source, [image, h * sy + ry * dy, w * sx + rx * dx, group * depth + rc])
+
+        def column(v: int) -> Any:
+            return load(weight, [group, panel, ry, rx, rc, ramp(v * tile.lanes, tile.lanes)])
+
+        return acc.multiply(pixel, column)
+
+    first = group * each + panel_start(panel, tile, each)
+    return seq([*acc.start(), loops(anchor.reduce_extents, step), *acc.finish(at, first, each)])
 
 
 def depthwise(x: Any, weight: Any, spec: ConvSpec) -> Any:

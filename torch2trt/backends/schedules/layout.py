@@ -1,7 +1,8 @@
 """The first pass: images go channels last, weights become packed arguments, heavy operators become tensor expressions.
 
-A value with three or more dimensions may be held in two forms: as it is (`plain`), and with its second dimension moved to
-the end (`last`). An operator takes the form it likes and a transposition is emitted only where the other one is missing.
+A value with three or more dimensions may be held in two forms: as it is (`plain`), and with its second dimension moved
+to the end (`last`). An operator takes the form it likes, and a transposition is emitted only where the other one is
+missing.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def to_plain(rank: int) -> list[int]:
 
 
 class Rewriter:
-    """Walks `main` once and writes the new one; `recipes` says how to make the arguments it takes besides the inputs."""
+    """Walks `main` once and writes the new one; `recipes` says how to make its arguments besides the inputs."""
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu

@@ -43,9 +43,10 @@ def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
     x, weight = _operands(anchor)
     rows, depth = prod(lead), anchor.reduce_extents[0]
     panels, tiles = -(-columns // tile.panel), -(-rows // tile.width)
+    groups = _row_groups(rows, columns, depth, panels, tile, cpu)
+    size = -(-tiles // groups)
 
-    def task(index: Any) -> Any:
-        panel, number = unravel(index, (panels, tiles))
+    def one(panel: Any, number: Any) -> Any:
         first = tile_start(number, tile.width, rows)
         acc = Accumulators(tile, parts, cpu)
 
@@ -61,7 +62,23 @@ def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
         start = panel_start(panel, tile, columns)
         return seq([*acc.start(), loop(depth, step), *acc.finish(at, start, columns)])
 
-    return surround(parts, program, cpu, loop(panels * tiles, task, PARALLEL, "task"))
+    def task(index: Any) -> Any:
+        group, panel = unravel(index, (groups, panels))
+        begin = tile_start(group, size, tiles)
+        return loop(size, lambda i: one(panel, begin + i))
+
+    return surround(parts, program, cpu, loop(groups * panels, task, PARALLEL, "task"))
+
+
+def _row_groups(
+    rows: int, columns: int, depth: int, panels: int, tile: Tile, cpu: Cpu
+) -> int:
+    """Into how many groups of rows to part the work, so that what all panels read of a group stays in the cache."""
+    tiles = -(-rows // tile.width)
+    row = depth + (columns if depth * columns * 8 <= cpu.l2 else 0)
+    fitting = max(1, cpu.l2 // 2 // (4 * row) // tile.width)
+    groups = -(-tiles // fitting)
+    return min(tiles, max(groups, -(-4 * cpu.cores // panels)))
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -10,7 +10,10 @@ from tvm import relax
 from . import conv, matmul
 from .layout import Rewriter, Value, again, handles, static_shape, to_last
 
-_UNARY = ["nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu", "sigmoid", "tanh", "exp", "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square", "floor", "ceil", "round", "sign", "astype"]
+_UNARY = [
+    "nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu", "sigmoid", "tanh", "exp",
+    "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square", "floor", "ceil", "round", "sign", "astype",
+]  # fmt: skip
 _BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less"]
 _REDUCTIONS = ["mean", "sum", "max", "min"]
 
@@ -180,13 +183,41 @@ def _conv2d(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
         channels=x.shape[1],
         outputs=weight.recipe.shape[0],
     )
-    image = rw.last_of(x)
-    if spec.depthwise:
-        packed = weight.recipe.then("depthwise", shape=(*spec.kernel, spec.outputs))
-        return Value(
-            last=rw.tensor(conv.depthwise, image, rw.argument(packed), spec, name="depthwise")
-        )
-    return Value(last=_dense_conv(rw, image, weight, spec))
+    return Value(last=_conv(rw, rw.last_of(x), weight, spec))
+
+
+@handles("relax.nn.conv1d")
+def _conv1d(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
+    """A convolution over one row of an image."""
+    x, weight = values
+    attrs, shape = call.attrs, x.shape
+    layouts = (str(attrs.data_layout), str(attrs.kernel_layout))
+    if weight.recipe is None or shape is None or layouts != ("NCW", "OIW"):
+        return None
+    if weight.recipe.dtype != "float32":
+        return None
+    outputs, depth, width = weight.recipe.shape
+    pads = [int(p) for p in attrs.padding]
+    spec = conv.ConvSpec(
+        strides=(1, int(attrs.strides[0])),
+        padding=(0, pads[0], 0, pads[-1]),
+        dilation=(1, int(attrs.dilation[0])),
+        groups=int(attrs.groups),
+        kernel=(1, width),
+        channels=shape[1],
+        outputs=outputs,
+    )
+    image = rw.emit(relax.op.reshape(rw.last_of(x), (shape[0], 1, shape[2], shape[1])))
+    row = Value(recipe=rw.reshaped(weight.recipe, (outputs, depth, 1, width)))
+    made = _conv(rw, image, row, spec)
+    return Value(last=rw.emit(relax.op.reshape(made, (shape[0], static_shape(made)[2], outputs))))
+
+
+def _conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) -> Any:
+    if not spec.depthwise:
+        return _dense_conv(rw, image, weight, spec)
+    packed = weight.recipe.then("depthwise", shape=(*spec.kernel, spec.outputs))
+    return rw.tensor(conv.depthwise, image, rw.argument(packed), spec, name="depthwise")
 
 
 def _dense_conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) -> Any:

@@ -1,4 +1,4 @@
-"""Weights as the kernels want them: recipes that are written down while compiling and run whenever the weights change."""
+"""Weights as the kernels want them: recipes written down while compiling, run whenever the weights change."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ def _fusing() -> list[Any]:
         relax.backend.DispatchSampling(),
         relax.backend.DispatchSortScan(),
         step.LegalizeOps(legalize.LEGALIZE),
+        step.DeadCodeElimination(),
         step.AnnotateTIROpPattern(),
         tvm.transform.module_pass(_mark_elementwise, opt_level=0),
         step.FuseOps(),

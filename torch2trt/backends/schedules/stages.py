@@ -172,8 +172,8 @@ def _is_true(value: Any) -> bool:
 def inline(program: Program, keep: Callable[[Stage], bool] = lambda stage: False) -> Program:
     """The program with every cheap or once-read plain stage put into its readers.
 
-    `keep` names the stages that stay, besides outputs and reductions. A stage stays too where a reader would evaluate it
-    more often than it has elements and it is dear.
+    `keep` names the stages that stay, besides outputs and reductions. A dear stage stays too where its readers would
+    evaluate it more often than it has elements.
     """
     stages = list(program.stages)
     position = 0

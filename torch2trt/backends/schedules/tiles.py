@@ -8,7 +8,8 @@ from typing import Any
 
 from tvm import tirx
 
-from .general import Emitter, emit
+from .emitter import Emitter
+from .general import emit
 from .stages import Program, Stage, Unschedulable, follows, inline, is_load, reads, substitute
 from .target import Cpu
 from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, ramp, seq, store
@@ -212,4 +213,3 @@ def tile_start(index: Any, size: int, extent: int) -> Any:
     if extent % size == 0:
         return index * size
     return tirx.min(index * size, extent - size)
-

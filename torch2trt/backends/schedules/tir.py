@@ -13,10 +13,11 @@ INDEX = "int64"  # as Relax has it; the lowering narrows it where it can
 SERIAL, PARALLEL = ForKind.SERIAL, ForKind.PARALLEL
 VECTORIZED, UNROLLED = ForKind.VECTORIZED, ForKind.UNROLLED
 
-_BINARY = tuple(
-    getattr(tirx, name)
-    for name in ["Add", "Sub", "Mul", "Div", "Mod", "FloorDiv", "FloorMod", "Min", "Max", "EQ", "NE", "LT", "LE", "GT", "GE", "And", "Or", "LShift", "RShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"]
-)
+_BINARY = (
+    tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max, tirx.EQ,
+    tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or, tirx.LShift, tirx.RShift, tirx.BitwiseAnd,
+    tirx.BitwiseOr, tirx.BitwiseXor,
+)  # fmt: skip
 
 
 def var(name: str) -> Any:
