@@ -49,6 +49,14 @@ def run_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dy
     return [outputs[f"output{i}"] for i in range(len(outputs))]
 
 
+def tvm_dialect() -> str:
+    """The dialect that the installed TVM gives: "relax" or "relay"."""
+    pytest.importorskip("tvm", reason="TVM is not installed")
+    from torch2trt.backends import tvm_context_class
+
+    return tvm_context_class().name
+
+
 def run_tvm(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False) -> list[torch.Tensor]:
     """The Relax or Relay function, compiled for this CPU."""
     pytest.importorskip("tvm", reason="TVM is not installed")
