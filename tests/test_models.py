@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from unittest import mock
 
@@ -12,6 +13,8 @@ from case import Case, assert_same
 from runners import define_tensorrt, run_tensorrt, run_tvm
 from torch import nn
 
+from torch2trt.backends import trt_api, tvm_context_class
+from torch2trt.backends.base import Context
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
 
@@ -118,21 +121,28 @@ def full_size(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     return module, (torch.zeros(1, 3, size, size),)
 
 
+def contexts() -> Iterator[Context]:
+    """A context of each installed backend; the builder of TensorRT lives as long as the loop."""
+    if trt_api.available():
+        from torch2trt.backends.tensorrt import TensorRTContext
+
+        builder = trt_api.create_builder()
+        yield TensorRTContext(trt_api.create_network(builder))
+    if importlib.util.find_spec("tvm"):
+        yield tvm_context_class()()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_defines(name: str):
     """Every model becomes a TensorRT network and a Relax function from one trace."""
     module, inputs = full_size(name)
-    _, network, _ = define_tensorrt(module, inputs)
-    assert network.num_outputs == 1 and tuple(network.get_output(0).shape) == (1, 1000)
-    pytest.importorskip("tvm", reason="TVM is not installed")
-    from torch2trt.backends import tvm_context_class
-
-    ctx = tvm_context_class()()
-    with use_context(ctx):
-        (output,) = GraphModule(module, inputs).run([ctx.input("input0", inputs[0].shape, torch.float32)])
-        assert tuple(ctx.shape(output)) == (1, 1000) and ctx.dtype(output) == torch.float32
-        ctx.finish([output])
+    graph = GraphModule(module, inputs)
+    for ctx in contexts():
+        with use_context(ctx):
+            (output,) = graph.run([ctx.input("input0", inputs[0].shape, torch.float32)])
+            assert tuple(ctx.shape(output)) == (1, 1000) and ctx.dtype(output) == torch.float32
+            ctx.finish([output])
 
 
 @pytest.mark.slow
