@@ -18,7 +18,12 @@ import torch2trt  # noqa: E402
 from torch2trt.backends import tvm_context_class  # noqa: E402
 from torch2trt.backends.relay import RelayContext  # noqa: E402
 from torch2trt.backends.relay_build import build_relay, relay_target  # noqa: E402
-from torch2trt.errors import BackendUnavailableError, EngineBuildError, InputMismatchError, UnsupportedOpError  # noqa: E402
+from torch2trt.errors import (  # noqa: E402
+    BackendUnavailableError,
+    EngineBuildError,
+    InputMismatchError,
+    UnsupportedOpError,
+)
 
 
 def small_network() -> nn.Module:
@@ -37,7 +42,9 @@ def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got.double() - expected).norm() / expected.norm())
 
 
-def convert(network: Callable[..., Any], *inputs: torch.Tensor, names: list[str] | None = None) -> tuple[Any, dict[str, Any]]:
+def convert(
+    network: Callable[..., Any], *inputs: torch.Tensor, names: list[str] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """The outputs and the weights by name, as the README's program gets them."""
     with torch2trt.core.tvm_network(dialect="relay"):
         _, graph_pth = torch2trt.core.torch2tvm(network, inputs, input_names=names)
@@ -51,7 +58,7 @@ def compiled(network: Callable[..., Any], *inputs: torch.Tensor, **options: Any)
     return torch2trt.TVMInference(build_relay(function, params, **options))
 
 
-# ---- the context -----------------------------------------------------------------------------------------------------
+# ---- the context ---------------------------------------------------------------------------------------------------
 def test_outputs_weights_and_free_variables_make_a_function() -> None:
     network, x = small_network(), torch.rand(1, 3, 20, 20)
     outputs, params = convert(network, x, names=["image"])
@@ -120,7 +127,7 @@ def test_a_target_that_does_not_exist_is_named() -> None:
         build_relay(relay.Function(relay.analysis.free_vars(outputs), outputs), params, "no_such_kind")
 
 
-# ---- running -------------------------------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------------------------------------
 def test_numpy_and_torch_in_and_out_and_a_saved_library(tmp_path: Any) -> None:
     network, x = small_network(), torch.rand(1, 3, 20, 20)
     outputs, params = convert(network, x, names=["image"])
@@ -134,7 +141,9 @@ def test_numpy_and_torch_in_and_out_and_a_saved_library(tmp_path: Any) -> None:
         second = run.inference(x.numpy() * 0)["output0"]
         assert isinstance(second, np.ndarray) and not np.array_equal(first.numpy(), second)
         assert relative_error(first, expected) < 1e-5  # an output is not overwritten by the next run
-    with pytest.raises(InputMismatchError, match=r"'image': got float32\[1, 3, 8, 8\], expected float32\[1, 3, 20, 20\]"):
+    with pytest.raises(
+        InputMismatchError, match=r"'image': got float32\[1, 3, 8, 8\], expected float32\[1, 3, 20, 20\]"
+    ):
         run(torch.rand(1, 3, 8, 8))
 
 
@@ -150,7 +159,7 @@ def test_a_module_follows_its_weights() -> None:
     assert network[0].weight.grad is not None
 
 
-# ---- networks --------------------------------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------------------------------------
 def torchvision_network(name: str, size: int = 224, **options: Any) -> tuple[nn.Module, torch.Tensor]:
     models = pytest.importorskip("torchvision").models
     return models.get_model(name, weights=None, **options), torch.rand(1, 3, size, size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from tvm.contrib import graph_executor
 
 from ..errors import EngineBuildError, InputMismatchError
 
+_BIG_CORES = 1  # the mode of the thread pool that prefers the fast cores where cores differ
+# By features, what a processor that this LLVM does not know is taken for.
 _NEWEST = {"sse4a avx512vnni": "znver4", "avx512f": "skylake-avx512", "avx2": "core-avx2"}
 
 
@@ -23,14 +24,14 @@ def relay_target(mcpu: str | None = None) -> tvm.target.Target:
         tvm.get_global_func(f"tvm.codegen.llvm.Get{what}")()
         for what in ("ProcessTriple", "HostCPUName", "HostCPUFeatures")
     )
-    if host == "generic":  # newer than this LLVM
+    if host == "generic":
         known = [cpu for feature, cpu in _NEWEST.items() if all(bool(features.get(f, False)) for f in feature.split())]
         host = known[0] if known else host
     return tvm.target.Target(f"llvm -mtriple={triple} -mcpu={mcpu or host}")
 
 
 def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3) -> Any:
-    """``relay.build`` with the thread pool as large as PyTorch's.
+    """``relay.build`` with clear errors.
 
     Args:
         module: an ``IRModule`` or a ``relay.Function``.
@@ -41,7 +42,6 @@ def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_
     Raises:
         EngineBuildError: TVM refused.
     """
-    os.environ.setdefault("TVM_NUM_THREADS", str(torch.get_num_threads()))
     target = target or relay_target()
     try:
         with tvm.transform.PassContext(opt_level=opt_level):
@@ -53,12 +53,15 @@ def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_
 class GraphExecutor:
     """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors, which are copied.
 
+    TVM's thread pool, one for the process, gets the size of PyTorch's.
+
     Attributes:
         input_names: the inputs in the order of the function, without the weights.
     """
 
     def __init__(self, factory: Any, device: torch.device) -> None:
         module = getattr(factory, "module", factory)
+        tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES, torch.get_num_threads())
         self._executor = graph_executor.GraphModule(module["default"](tvm.device(device.type, device.index or 0)))
         self._device = device
         graph = json.loads(module["get_graph_json"]())
