@@ -38,6 +38,7 @@ _COMPUTES = {
     "aten::group_norm", "aten::batch_norm", "aten::instance_norm", "aten::softmax", "aten::log_softmax",
     "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d",
     "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d", "aten::lstm", "aten::gru",
+    "aten::repeat_interleave",
 }  # fmt: skip
 # Views whose schemas do not say so: the caller promises to write to one side only.
 _UNDECLARED_VIEWS = {"aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes"}

@@ -221,5 +221,7 @@ def _numbers_to_tensors(operator: Any, arguments: Sequence[Any]) -> Sequence[Any
     for slot in slots:
         number = arguments[slot]
         dtype = torch.result_type(tensors[0], number) if tensors else None
+        if dtype is not None and dtype.is_floating_point and isinstance(number, int):
+            dtype = None  # an integer does not change the type of a float; it may be a count or an index
         converted[slot] = torch.tensor(number, dtype=dtype)
     return converted

@@ -53,6 +53,8 @@ def difference(
 
 def _same_choice(got: torch.Tensor, expected: torch.Tensor, source: torch.Tensor) -> bool:
     """Whether two index tensors choose the same values along some dimension, none of them twice."""
+    if got.dim() == source.dim() - 1:
+        return any(_same_choice(got.unsqueeze(d), expected.unsqueeze(d), source) for d in range(source.dim()))
     for dim, size in enumerate(source.shape):
         others = [n for d, n in enumerate(source.shape) if d != dim]
         if got.dim() != source.dim() or others != [n for d, n in enumerate(got.shape) if d != dim] or not got.numel():

@@ -16,8 +16,9 @@ DTYPES = (torch.float32, torch.float16, torch.int64, torch.bool)
 _GENERATED = 64  # samples that a database entry may generate before some are chosen
 _MARK = object()
 
-TIES = ("sort", "argsort", "topk")  # in which order equal values come is not determined
+TIES = ("sort", "argsort", "topk", "kthvalue")  # in which order equal values come is not determined
 EXCLUDED = {
+    "multinomial": "random",
     **dict.fromkeys(
         ["empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided", "resize_",
          "resize_as_"], "returns memory that is not initialised",

@@ -13,7 +13,7 @@ from torch import nn
 from .language import TRANSFORMERS
 
 _SIZES = {
-    "inception_v3": 96, "googlenet": 96, "maxvit_t": 224, "alexnet": 96, "s3d": 64, "mc3_18": 48, "r3d_18": 48,
+    "inception_v3": 96, "googlenet": 96, "maxvit_t": 224, "alexnet": 96, "s3d": 224, "mc3_18": 48, "r3d_18": 48,
     "r2plus1d_18": 48,
 }  # fmt: skip
 _FRAMES = {"s3d": 16, "mvit_v1_b": 16, "mvit_v2_s": 16}
@@ -90,7 +90,7 @@ def _timm(name: str, size: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
 
 
 def calibrated(net: nn.Module) -> nn.Module:
-    """The network in eval mode, with random batch statistics, and no parameter left at one value (zeros hide errors)."""
+    """The network in eval mode, with random batch statistics, and no parameter at one value (zeros hide errors)."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:

@@ -102,7 +102,8 @@ def flash_attention_for_cpu(ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_m
     """_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor value, float dropout_p=0.,
     bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None) -> (Tensor output, Tensor logsumexp)"""
     result = attention(ctx, q, k, v, attn_mask, dropout_p, is_causal, scale)
-    return result, tensor(ctx, _logsumexp(ctx, _scores(ctx, q, k, attn_mask, is_causal, scale)), torch.float32)
+    q, k = (tensor(ctx, x, torch.float32) for x in (q, k))
+    return result, _logsumexp(ctx, _scores(ctx, q, k, attn_mask, is_causal, scale))
 
 
 @op("aten::_scaled_dot_product_flash_attention")

@@ -33,14 +33,17 @@ def _filled(name: str, value: float):
 
     @op(f"aten::{name}")
     def of_size(ctx, size, dtype=None, *_):
+        """zeros(SymInt[] size, *, ScalarType? dtype=None, ...) -> Tensor"""
         return full(ctx, size, value, dtype_of(dtype) or torch.get_default_dtype())
 
     @op(f"aten::{name}_like")
     def like(ctx, x, dtype=None, *_):
+        """zeros_like(Tensor self, *, ScalarType? dtype=None, ...) -> Tensor"""
         return full(ctx, shape(ctx, x), value, dtype_of(dtype) or kind_of(ctx, x))
 
     @op(f"aten::new_{name}")
     def new(ctx, x, size, dtype=None, *_):
+        """new_zeros(Tensor self, SymInt[] size, *, ScalarType? dtype=None, ...) -> Tensor"""
         return full(ctx, size, value, dtype_of(dtype) or kind_of(ctx, x))
 
     return of_size, like, new

@@ -188,8 +188,11 @@ def entr(ctx, x):
 def sinc(ctx, x):
     """sinc(Tensor self) -> Tensor"""
     x = to_float(ctx, x)
-    scaled = mul(ctx, x, math.pi)
-    return where(ctx, eq(ctx, x, 0), tensor(ctx, 1, dtype(ctx, x)), div(ctx, sin(ctx, scaled), scaled))
+    kind = dtype(ctx, x)
+    wide = tensor(ctx, x, torch.float32) if kind in (torch.float16, torch.bfloat16) else x
+    scaled = mul(ctx, wide, math.pi)
+    result = where(ctx, eq(ctx, wide, 0), tensor(ctx, 1, dtype(ctx, wide)), div(ctx, sin(ctx, scaled), scaled))
+    return tensor(ctx, result, kind)
 
 
 @op("aten::hypot")
