@@ -114,7 +114,8 @@ def test_a_weight_used_twice_is_one_parameter() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "words"),
-    [((None, 3), torch.float32, "static sizes"), (("n", 3), torch.float32, "static sizes"), ((2, 3), torch.bfloat16, "bfloat16")],
+    [((None, 3), torch.float32, "static sizes"), (("n", 3), torch.float32, "static sizes"),
+     ((2, 3), torch.bfloat16, "bfloat16")],
 )  # fmt: skip
 def test_what_relay_refuses(shape: tuple[Any, ...], dtype: torch.dtype, words: str) -> None:
     with pytest.raises(UnsupportedOpError, match=words):
