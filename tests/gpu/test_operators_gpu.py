@@ -86,6 +86,8 @@ def _together(cases: list[Case]) -> dict[str, Outcome]:
     network = trt_api.create_network(_builder())
     counts = {case.name: _emit(network, case) for case in cases}
     feed = {f"{c.name}.in{i}": x for c in cases for i, x in enumerate(c.example())}
+    if not trt_api.supports("DataType.INT64"):
+        feed = {name: x.int() if x.dtype == torch.int64 else x for name, x in feed.items()}
     on_gpu = _engine(network, feed)
     simulated = simulate(network, feed)
 

@@ -106,7 +106,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if dtype in (torch.bool, torch.uint8, torch.int8):
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
             return self.back(values, dtype), indices
-        if isinstance(k, int) and k > _MAX_K:
+        if isinstance(k, int) and (k > _MAX_K or self._no_integer_topk(x)):
             values, indices = self.sort(x, axis, largest)
             sizes = list(self.shape(x))
             sizes[axis] = k
@@ -120,6 +120,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             back = [order.index(i) for i in range(rank)]
             return tuple(self.permute(y, back) for y in self.topk(self.permute(x, order), k, rank - 1, largest))
         return self._topk_layer(x, k, axis, largest)
+
+    def _no_integer_topk(self, x: Tensor) -> bool:
+        """8.6, whose networks are weakly typed, has top-k of floats only."""
+        return self._weakly_typed and self.dtype(x) not in FLOATS
 
     def _topk_layer(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         operation = self.trt.TopKOperation.MAX if largest else self.trt.TopKOperation.MIN
@@ -136,7 +140,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if dtype in (torch.bool, torch.uint8, torch.int8):
             values, indices = self.sort(self.cast(x, torch.int32), axis, descending)
             return self.back(values, dtype), indices
-        if isinstance(size, int) and size > _MAX_K:
+        if self._weakly_typed or (isinstance(size, int) and size > _MAX_K):
             indices = self._order_by_rank(x, axis, descending)
         else:
             indices = self._order_by_topk(x, axis, descending)

@@ -178,6 +178,8 @@ def _recorder_class() -> type:
         def num_errors(self) -> int:
             return len(self.messages)
 
+        get_num_errors = num_errors  # the name that the bindings of 8.6 look for
+
         def get_error_code(self, index: int) -> Any:
             return self.codes[index]
 

@@ -149,7 +149,9 @@ class Layer:
                 f"TensorRT does not give back its {found.size} {role} weights of type "
                 f"{found.dtype}; pass them to simulate as weights={{'{self.name}.{role}': tensor}}"
             )
-        return torch.from_numpy(found)
+        # Bindings made for numpy 1 (TensorRT 8.6) give strides of zero under numpy 2.
+        dense = np.lib.stride_tricks.as_strided(found, (found.size,), (found.itemsize,))
+        return torch.from_numpy(dense)
 
     def _supplied(self, key: str, declared: Any) -> torch.Tensor:
         tensor = self._weights[key].detach().cpu().flatten()
