@@ -295,3 +295,19 @@ def test_a_dynamic_batch_runs() -> None:
         image = torch.randn(size, 3, 8, 8)
         want = F.relu(F.conv2d(image.double(), weight.double(), padding=1)).mean((2, 3)).softmax(-1)
         assert relative_error(run(compiled, [image]), want) <= 1e-5
+
+
+def test_the_thread_pool_has_every_core_and_pins_nobody():
+    import os
+    import subprocess
+    import sys
+
+    code = (
+        "import os; before = os.sched_getaffinity(0)\n"
+        "from torch2trt.backends import tvm_module\n"
+        "threads = tvm_module().get_global_func('runtime.NumThreads')()\n"
+        "print(threads, os.sched_getaffinity(0) == before)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("TVM_NUM_THREADS", "TVM_BIND_THREADS")}
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=environment)
+    assert result.stdout.split() == [str(os.cpu_count()), "True"], result.stdout + result.stderr

@@ -24,7 +24,7 @@ from test_tensorrt_layers import case as layer_cases
 from torch2trt.backends import tensorrt_base, trt_api
 from torch2trt.backends.tensorrt import TensorRTContext
 from torch2trt.backends.tensorrt_types import TypeTable, output_types
-from torch2trt.errors import UnsupportedOpError
+from torch2trt.errors import ConversionError, UnsupportedOpError
 from torch2trt.simulate import simulate
 
 if not trt_api.is_rtx():
@@ -109,6 +109,10 @@ def test_programs(case, weak, monkeypatch):
 
 @pytest.mark.parametrize("case", PRIMITIVES, ids=lambda case: case.name)
 def test_primitives(case, weak, monkeypatch):
+    if case.name.startswith("sort-dynamic"):  # its top-k takes no integers, and comparing all pairs needs sizes
+        with pytest.raises(ConversionError, match="known only when the engine runs"):
+            define_primitive(case, TensorRTContext)
+        return
     _, network = define_primitive(case, TensorRTContext)
     monkeypatch.undo()
     assert not weak.wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,10 @@ def tvm_module() -> ModuleType:
     Raises:
         BackendUnavailableError: TVM is not installed.
     """
+    # Left alone, TVM takes half of the cores for its thread pool and pins the calling thread to one core, PyTorch's
+    # threads with it. Both are read once, when the pool is made.
+    os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
     try:
         return importlib.import_module("tvm")
     except ImportError as error:
