@@ -269,3 +269,10 @@ def test_handler_errors_name_the_node():
             graph(torch.rand(3))
     finally:
         torch2trt.registry.unregister_node_handler("aten::digamma")
+
+
+def test_random_constants_are_refused_by_a_backend():
+    graph = GraphModule(lambda x: x + torch.rand(3), torch.randn(2, 3))
+    assert not torch.equal(graph(torch.zeros(2, 3)), graph(torch.zeros(2, 3)))
+    with use_context(Recording()), pytest.raises(torch2trt.UnsupportedOpError, match="aten::rand.*random numbers"):
+        graph(Recording.Symbol())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,6 +70,8 @@ def run_node(
     handler = user_handler(node.kind, node.overload)
     symbolic = has_symbolic(ctx, arguments)
     if handler is None and not symbolic and not node.kind.startswith("prim::"):
+        if not ctx.is_torch and _draws(node):
+            raise UnsupportedOpError(f"{node.where}: random numbers would be the same in every run (backend: {ctx.name})")
         result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
         return list(result) if isinstance(result, tuple) else [result]
     handler = handler or _builtin(node, ctx)
@@ -87,6 +90,16 @@ def run_node(
         for value, output in zip(node.outputs, outputs):
             check_recorded(ctx, node, value, output, exact)
     return outputs
+
+
+@lru_cache(maxsize=4096)
+def _is_random(name: str) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(torch_operator(name), "tags", ())
+
+
+def _draws(node: Node) -> bool:
+    """Whether a node on constants gives other numbers in every run; dropout does not in eval mode."""
+    return "dropout" not in node.kind and _is_random(f"{node.kind}.{node.overload or 'default'}")
 
 
 def _is_number(ctx: Context, value: Any) -> bool:
