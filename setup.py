@@ -10,7 +10,7 @@ EXTRAS = {
     "rtx": ["tensorrt-rtx>=1.7"],
     "pycuda": ["pycuda"],
     "vision": ["torchvision"],
-    "test": ["pytest", "ruff"],
+    "test": ["pytest", "ruff", "expecttest"],
     "demo": ["tqdm", "matplotlib"],
 }
 
