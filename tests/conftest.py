@@ -5,7 +5,6 @@ import pytest
 import torch
 
 
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from case import tensors
 
-from torch2trt.core import GraphModule
 from torch2trt.context import use_context
+from torch2trt.core import GraphModule
 
 
 def run_torch(program: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """The active context: what a walk over a graph emits into.
 
-With no context, or inside ``torch_network()``, a ``GraphModule`` runs in PyTorch (debug mode). Inside ``trt_network(net)``
-it adds layers to ``net``; inside ``tvm_network()`` it builds a TVM function.
+With no context, or inside ``torch_network()``, a ``GraphModule`` runs in PyTorch (debug mode). Inside
+``trt_network(net)`` it adds layers to ``net``; inside ``tvm_network()`` it builds a TVM function.
 """
 
 from __future__ import annotations

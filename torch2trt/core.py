@@ -27,9 +27,9 @@ __all__ = [
 class GraphModule:
     """A traced module or function that runs wherever the active context says.
 
-    Called with torch tensors it computes in PyTorch (debug mode). Called inside ``trt_network(net)`` with ``ITensor`` it
-    adds layers to ``net``; inside ``tvm_network()`` with Relax or Relay variables it builds expressions. It can be called
-    many times, nested in one network, and from several threads.
+    Called with torch tensors it computes in PyTorch (debug mode). Called inside ``trt_network(net)`` with ``ITensor``
+    it adds layers to ``net``; inside ``tvm_network()`` with Relax or Relay variables it builds expressions. It can be
+    called many times, nested in one network, and from several threads.
 
     Args:
         module: an ``nn.Module``, a ``ScriptModule`` or a function of tensors. It is traced in the mode it is in, and

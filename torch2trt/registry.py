@@ -1,8 +1,8 @@
 """The registry: which handler emits which node.
 
 A handler is any callable ``handler(inputs, attributes, scope) -> list``. Handlers that users register come before the
-built-in ones. A built-in operator is an ``Op``: a function ``(ctx, *arguments)`` that normalises ATen's arguments and emits
-through the primitives of the context; ``emit`` adds an emitter for one backend only.
+built-in ones. A built-in operator is an ``Op``: a function ``(ctx, *arguments)`` that normalises ATen's arguments and
+emits through the primitives of the context; ``emit`` adds an emitter for one backend only.
 """
 
 from __future__ import annotations
