@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +66,7 @@ class _State:
     latest: Variant | None = None
 
 
-class CompiledModule(nn.Module):
+class CompiledModule(nn.Module, ABC):
     """The switch: ``train()`` runs ``forward`` in PyTorch, ``eval()`` a compiled program of it.
 
     The program is made at the first call in eval mode and follows the weights: each call notices
@@ -214,17 +215,21 @@ class CompiledModule(nn.Module):
 
     # --- what the backends fill in ---------------------------------------------------------------
 
+    @abstractmethod
     def _require_backend(self, tensors: Sequence[torch.Tensor]) -> None:
-        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+        """Refuse, with the reason, where the backend is missing or cannot run."""
 
+    @abstractmethod
     def _inputs(self, tensors: Sequence[torch.Tensor], fixed: bool) -> list[Input]:
-        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+        """The inputs of the program, with their dynamic dimensions unless `fixed`."""
 
+    @abstractmethod
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> Any:
-        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+        """Compile a graph for a device."""
 
+    @abstractmethod
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
-        raise NotImplementedError("a backend must be chosen: TensorRTModule or TVMModule")
+        """What is left to do when a program was compiled: checks and casts."""
 
 
 def _plan_key(args: Sequence[Any]) -> Any:
