@@ -78,21 +78,23 @@ class Zoo:
         except Exception as error:
             self.graph = f"{type(error).__name__}: {error}"
 
-    def result(self, name: str, backend: str) -> tuple[str, str]:
-        """Outcome and detail of a network on a backend."""
+    def result(self, name: str, backend: str) -> dict[str, Any]:
+        """Outcome and detail of a network on a backend; error and seconds where it ran."""
         try:
             self.load(name)
             if isinstance(self.graph, str):
-                return "untraceable", self.graph[:300]
+                return {"outcome": "untraceable", "detail": self.graph[:300]}
             start = time.perf_counter()
             got = self._run(backend)
             seconds = time.perf_counter() - start
         except UnsupportedOpError as error:
-            return "refused", str(error)[:600]
+            return {"outcome": "refused", "detail": str(error)[:600]}
         except Exception as error:
-            return "failed", f"{type(error).__name__}: {error}"[:600]
+            return {"outcome": "failed", "detail": f"{type(error).__name__}: {error}"[:600]}
         error = relative_error(got, self.expected)
-        return ("equal" if error <= TOLERANCE else "failed"), f"error {error:.2g}, {seconds:.1f} s"
+        outcome = "equal" if error <= TOLERANCE else "failed"
+        detail = f"error {error:.2g}, {seconds:.1f} s"
+        return {"outcome": outcome, "detail": detail, "error": float(f"{error:.3g}"), "seconds": round(seconds, 2)}
 
     def _run(self, backend: str) -> list[torch.Tensor]:
         if backend == "torch":
@@ -118,10 +120,10 @@ def main() -> None:
         for step, backend in enumerate(job["backends"]):
             if step >= job["skip"]:
                 say(step=step)
-                outcome, detail = zoo.result(job["op"], backend)
+                result = zoo.result(job["op"], backend)
                 say(
                     op=job["op"], dtype=job["dtype"], sample=0, call=str([list(x.shape) for x in zoo.inputs]),
-                    backend=backend, outcome=outcome, detail=detail, kinds=[],
+                    backend=backend, kinds=[], **result,
                 )  # fmt: skip
         say(done=True)
 
