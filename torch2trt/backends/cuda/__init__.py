@@ -1,0 +1,34 @@
+"""TVM on CUDA: heavy operators by cuDNN and cuBLAS through PyTorch, the rest fused TVM kernels, one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .compiled import Compiled
+
+__all__ = ["Compiled", "compile_cuda"]
+
+
+def compile_cuda(
+    mod: Any, device: torch.device, params: Sequence[torch.Tensor] = (), graph: bool = True
+) -> Compiled:
+    """Compile `main` of a Relax module of static shapes.
+
+    Args:
+        mod: its `main` takes `num_input` inputs (an attribute of the function) and then every weight.
+        device: a CUDA device; on the CPU the same plan runs with TVM's plain loops, for tests.
+        params: the weights, in the order of the function's parameters.
+        graph: record the whole call as a CUDA graph and replay it.
+
+    Raises:
+        Unplannable: a shape is dynamic, or the program holds what a plan cannot express.
+    """
+    from .pipeline import lower
+
+    lowered = lower(mod, device, params)
+    compiled = Compiled(lowered, device, graph and device.type == "cuda")
+    compiled.prepare(params)
+    return compiled

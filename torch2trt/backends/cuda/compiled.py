@@ -1,0 +1,78 @@
+"""A compiled function with its weights, run from a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...inference.cuda_graph import Recording
+from ..schedules.report import Row
+from .pipeline import Lowered
+from .tune import precision
+
+
+class Compiled:
+    """A function compiled for one device: its plan, its weights, and the CUDA graph of one run.
+
+    The precision of convolutions and products is that of PyTorch eager: `torch.backends.cudnn.allow_tf32` and
+    `torch.backends.cuda.matmul.allow_tf32` as they are at a call; the graph is recorded again when they change.
+    """
+
+    def __init__(self, lowered: Lowered, device: torch.device, graph: bool) -> None:
+        self.plan, self.recipes, self.rules = lowered.plan, lowered.recipes, lowered.rules
+        self.device, self.graph = device, graph
+        self._inputs = lowered.count
+        self._weights: list[torch.Tensor] = []
+        self._recordings: dict[Any, Recording] = {}
+
+    def prepare(self, params: Sequence[torch.Tensor]) -> None:
+        """Use `params` from the next call on, in the order of the function's parameters."""
+        with torch.no_grad():
+            made = [recipe.make(params).detach().to(self.device) for recipe in self.recipes]
+            if not self._weights:
+                owned = {p.untyped_storage().data_ptr() for p in params}
+                self._weights = [
+                    w.clone() if w.untyped_storage().data_ptr() in owned else w for w in made
+                ]
+                return
+            for own, new in zip(self._weights, made, strict=True):
+                own.copy_(new)
+
+    def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """Run on the current stream; the outputs are memory of their own."""
+        with torch.no_grad():
+            if not self.graph or torch.cuda.is_current_stream_capturing():
+                return self.run(inputs)
+            key = precision()
+            if key not in self._recordings:
+                self._recordings.clear()
+                self._recordings[key] = Recording(self.run, inputs, self.device)
+            return self._recordings[key](inputs)
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Run step by step, without a graph."""
+        outputs = self.plan.run([*inputs, *self._weights])
+        given = {t.untyped_storage().data_ptr() for t in (*inputs, *self._weights, *self.plan.literals.values())}
+        return [y.clone() if y.untyped_storage().data_ptr() in given else y for y in outputs]
+
+    def report(self, *inputs: torch.Tensor, repeats: int = 20) -> list[Row]:
+        """What served each step and what share of the time it takes, the slowest first; steps of one name are one row.
+
+        Args:
+            inputs: as for a call.
+            repeats: the number of runs to take the time of.
+        """
+        from .measure import step_seconds
+
+        rows: dict[str, tuple[str, int, float]] = {}
+        with torch.no_grad():
+            times = step_seconds(self.plan, [*inputs, *self._weights], repeats)
+        for step, seconds in zip(self.plan.steps, times):
+            rule = self.rules.get(step.name, "") if step.kind == "kernel" else step.kind
+            _, calls, before = rows.get(step.name, (rule, 0, 0.0))
+            rows[step.name] = rule, calls + 1, before + seconds
+        whole = sum(seconds for _, _, seconds in rows.values()) or 1.0
+        made = [Row(n, rule, calls, s, s / whole) for n, (rule, calls, s) in rows.items() if rule != "view"]
+        return sorted(made, key=lambda row: -row.seconds)

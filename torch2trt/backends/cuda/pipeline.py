@@ -1,0 +1,132 @@
+"""From a Relax module to a plan: library calls, fusion, a thread-bound schedule for every fused function, code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import tvm
+from tvm import relax, tirx
+from tvm.s_tir import dlight
+
+from ...errors import Torch2TrtError
+from ..schedules.packing import Recipe
+from ..schedules.pipeline import _mark_elementwise
+from .plan import Plan, make_plan
+from .rewrite import LibraryRewriter
+from .tune import chooser
+from .workspace import hoist
+
+_LOG = logging.getLogger(__name__)
+UNSCHEDULED = "none"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What compilation gives.
+
+    Attributes:
+        plan: the steps of the program.
+        recipes: how its weights are made from the parameters.
+        rules: the schedule rule of each fused function.
+        count: the number of inputs.
+    """
+
+    plan: Plan
+    recipes: tuple[Recipe, ...]
+    rules: dict[str, str] = field(default_factory=dict)
+    count: int = 0
+
+
+def lower(mod: Any, device: torch.device, params: Sequence[torch.Tensor] = ()) -> Lowered:
+    """Compile a module whose `main` takes its inputs first and its weights after them."""
+    target = target_of(device)
+    lowered, rewriter = fused(mod, target, chooser(device))
+    scheduled, rules = schedule(lowered, target)
+    scheduled, spaces = hoist(scheduled)
+    functions = {g: f for g, f in scheduled.functions_items() if isinstance(f, tirx.PrimFunc)}
+    code = build(functions, target)
+    count = int(mod["main"].attrs["num_input"])
+    names = {g.name_hint: code[g.name_hint] for g in functions}
+    plan = make_plan(scheduled["main"], names, rewriter.libraries, spaces, device)
+    return Lowered(plan, tuple(rewriter.recipes), rules, count)
+
+
+def target_of(device: torch.device) -> Any:
+    """The TVM target of a torch device."""
+    if device.type == "cuda":
+        return tvm.target.Target.from_device(tvm.cuda(device.index or 0))
+    return tvm.target.Target({"kind": "llvm"})
+
+
+def fused(mod: Any, target: Any, choose: Any) -> tuple[Any, LibraryRewriter]:
+    """The module with library calls and fused functions, not scheduled yet, and the rewriter that knows the calls."""
+    rewriter = LibraryRewriter(choose)
+    step = relax.transform
+    with target:
+        mod = step.DecomposeOpsForInference()(mod)
+        mod = rewriter.run(mod)
+        mod = tvm.transform.Sequential(
+            [
+                step.CanonicalizeBindings(),
+                relax.backend.DispatchSampling(),
+                relax.backend.DispatchSortScan(),
+                step.LegalizeOps(),
+                step.DeadCodeElimination(),
+                step.AnnotateTIROpPattern(),
+                tvm.transform.module_pass(_mark_elementwise, opt_level=0),
+                step.FuseOps(),
+                step.FuseTIR(),
+                step.RewriteDataflowReshape(),
+                step.DeadCodeElimination(),
+            ]
+        )(mod)
+    return mod, rewriter
+
+
+def schedule(mod: Any, target: Any) -> tuple[Any, dict[str, str]]:
+    """Bind every fused function to threads, and name the rule that did; for another target than CUDA change nothing."""
+    rules: dict[str, str] = {}
+    for gvar, func in list(mod.functions_items()):
+        if isinstance(func, tirx.PrimFunc):
+            rules[gvar.name_hint] = UNSCHEDULED
+            if target.kind.name == "cuda":
+                func, rules[gvar.name_hint] = schedule_function(func, target)
+                mod[gvar] = func
+    return mod, rules
+
+
+def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
+    """One fused function by the first rule that takes it, and that rule's name."""
+    gpu = dlight.gpu
+    for rule in (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()):
+        name = type(rule).__name__
+        try:
+            with target:
+                made = rule.apply(func, target, False)
+        except Exception as reason:  # noqa: BLE001 - whatever a rule stumbles over, the next one may serve
+            _LOG.debug("%s is not served by %s: %s", func.attrs, name, reason)
+            continue
+        if made is not None:
+            made = made[0] if isinstance(made, list) else made
+            return made.mod["main"].with_attr("tirx.is_scheduled", True), name
+    return func, UNSCHEDULED
+
+
+def build(functions: dict[Any, Any], target: Any) -> Any:
+    """The compiled functions.
+
+    Raises:
+        Torch2TrtError: the code could not be compiled.
+    """
+    if not functions:
+        return {}
+    named = {g: f.with_attr("global_symbol", g.name_hint) for g, f in functions.items()}
+    try:
+        with target:
+            return tvm.compile(tvm.IRModule(named), target)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Torch2TrtError(f"TVM could not compile for {target}: {error}") from error
