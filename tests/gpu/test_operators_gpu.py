@@ -1,160 +1,112 @@
 """The operator table on a GPU: every case that this TensorRT can express, as engines, against PyTorch and ``simulate``.
 
-A build costs seconds, so many cases share one network; a network that does not build is split until the case is found.
+Building is bound by the CPU, so several processes build at once, many cases in one network. A network that fails, or
+takes its process with it, is split until the case is found. OPERATORS_JSON names a file for what became of each case.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
+import queue
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from typing import Any
 
 import pytest
-import torch
-from case import Case, assert_same
+from case import Case
+from conformance.pool import Worker
 from test_ops import CASES
 
 from torch2trt.backends import trt_api
-from torch2trt.build import BuildOptions, build_engine
-from torch2trt.context import use_context
-from torch2trt.core import GraphModule
-from torch2trt.engine import Engine
-from torch2trt.errors import UnsupportedOpError
-from torch2trt.inference import TorchInferenceContext
-from torch2trt.simulate import simulate
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not trt_api.can_run(), reason=trt_api.why_not_run()),
 ]
-TOGETHER = 32
-SECONDS = 120.0  # the emission and the comparisons come on top
+TOGETHER = 16
+SECONDS = float(os.environ.get("OPERATORS_SECONDS", "200"))
+SILENCE = 90.0  # seconds for one network
+MODULE = "gpu.operator_worker"
+Outcome = dict[str, Any]
 
 
-@dataclass
-class Outcome:
-    """What became of a case: its outputs on the GPU and in simulate, or why there are none."""
+class Table:
+    """The cases on several processes, until all have an outcome or the time is over."""
 
-    engine: list[torch.Tensor] | None = None
-    simulated: list[torch.Tensor] | None = None
-    refused: str = ""
-    failed: str = ""
+    def __init__(self, names: list[str], seconds: float, module: str = MODULE):
+        self.names, self.module = names, module
+        self.end = time.monotonic() + seconds
+        self.outcomes: dict[str, Outcome] = {}
+        self.waiting: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        count = -(-len(names) // TOGETHER)
+        for first in range(count):  # every network gets cases from all over the table
+            self.waiting.put(names[first::count])
 
+    def run(self, processes: int) -> dict[str, Outcome]:
+        """The outcome of every case by name: agreed, refused, differs, failed or "not run"."""
+        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(processes)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        late = {"outcome": "not run", "detail": "the time for this table is over"}
+        return {name: self.outcomes.get(name, late) for name in self.names}
 
-@functools.cache
-def _builder():
-    return trt_api.create_builder()
-
-
-def _emit(network, case: Case) -> int:
-    """Add one case to a network; the number of its outputs."""
-    from torch2trt.backends.tensorrt import TensorRTContext
-
-    inputs = case.example()
-    ctx = TensorRTContext(network)
-    with use_context(ctx):
-        tensors = [ctx.input(f"{case.name}.in{i}", list(x.shape), x.dtype) for i, x in enumerate(inputs)]
-        outputs = [ctx.operand(y, "output") for y in GraphModule(case.program, inputs).run(tensors)]
-        ctx.finish(outputs, [f"{case.name}.out{i}" for i in range(len(outputs))])
-    return len(outputs)
-
-
-def _tried(case: Case) -> Outcome:
-    """The case in a network of its own, only defined: whether it is refused, or fails."""
-    try:
-        _emit(trt_api.create_network(_builder()), case)
-    except UnsupportedOpError as error:
-        return Outcome(refused=str(error))
-    except Exception as error:  # one broken case must not take the others with it
-        return Outcome(failed=f"{type(error).__name__}: {error}")
-    return Outcome()
-
-
-def _engine(network, feed: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What an engine of the network computes on the GPU."""
-    plan = build_engine(_builder(), network, BuildOptions(optimization_level=0, tf32=False))
-    context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()))
-    outputs = context.inference_async(**{name: x.cuda() for name, x in feed.items()})
-    return {name: y.cpu() for name, y in outputs.items()}
-
-
-def _together(cases: list[Case]) -> dict[str, Outcome]:
-    """All cases as one network."""
-    network = trt_api.create_network(_builder())
-    counts = {case.name: _emit(network, case) for case in cases}
-    feed = {f"{c.name}.in{i}": x for c in cases for i, x in enumerate(c.example())}
-    if not trt_api.supports("DataType.INT64"):
-        feed = {name: x.int() if x.dtype == torch.int64 else x for name, x in feed.items()}
-    on_gpu = _engine(network, feed)
-    simulated = simulate(network, feed)
-
-    def outputs(values, name: str) -> list[torch.Tensor]:
-        return [values[f"{name}.out{i}"] for i in range(counts[name])]
-
-    return {c.name: Outcome(outputs(on_gpu, c.name), outputs(simulated, c.name)) for c in cases}
-
-
-def _run(cases: list[Case], end: float) -> dict[str, Outcome]:
-    """The outcome of every case; where their network fails, that of each half."""
-    if time.monotonic() > end:
-        return {case.name: Outcome(failed="not run: the time for this table is over") for case in cases}
-    try:
-        return _together(cases)
-    except Exception as error:  # whatever it is, it belongs to a case
-        if len(cases) == 1:
-            return {cases[0].name: Outcome(failed=f"{type(error).__name__}: {error}")}
-    half = len(cases) // 2
-    return {**_run(cases[:half], end), **_run(cases[half:], end)}
-
-
-def _find(cases: list[Case], seconds: float) -> dict[str, Outcome]:
-    """The outcome of every case of a table, within about so many seconds."""
-    end, outcomes = time.monotonic() + seconds, {case.name: _tried(case) for case in cases}
-    runnable = [c for c in cases if not outcomes[c.name].refused and not outcomes[c.name].failed]
-    for start in range(0, len(runnable), TOGETHER):
-        outcomes.update(_run(runnable[start : start + TOGETHER], end))
-    return outcomes
-
-
-def _problem(case: Case, outcome: Outcome) -> str:
-    """What is wrong with an outcome; empty for one that agrees, or is refused."""
-    if outcome.refused or outcome.failed:
-        return outcome.failed
-    narrow = not hasattr(trt_api.trt().DataType, "INT64")
-    expected = case.expected(case.example())
-    for wanted, name in ((expected, "PyTorch"), (outcome.simulated, "simulate")):
+    def _serve(self) -> None:
+        worker = Worker(self.module)
         try:
-            assert_same(outcome.engine, wanted, max(case.rtol, 2e-5), narrow)
-        except AssertionError as error:
-            return f"differs from {name}: {error}"
-    return ""
+            while len(self.outcomes) < len(self.names) and time.monotonic() < self.end:
+                try:
+                    names = self.waiting.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                left = self.end - time.monotonic()
+                records, problem, _ = worker.call({"names": names, "skip": 0}, max(min(SILENCE, left), 1))
+                if time.monotonic() < self.end:
+                    self._take(names, records, problem)
+        finally:
+            worker.stop()
+
+    def _take(self, names: list[str], records: list[Outcome], problem: str) -> None:
+        for record in records:
+            if "split" not in record:
+                self.outcomes[record["name"]] = record
+        left = [name for name in names if name not in self.outcomes]
+        if problem and len(left) == 1:
+            self.outcomes[left[0]] = {"outcome": "failed", "detail": problem}
+        elif left:
+            half = (len(left) + 1) // 2
+            for part in filter(None, (left[:half], left[half:])):
+                self.waiting.put(part)
 
 
-def _report(problems: dict[str, str], outcomes: dict[str, Outcome]) -> str:
+def _report(outcomes: dict[str, Outcome], seconds: float) -> str:
     """One line of counts; everything goes to the file that OPERATORS_JSON names."""
-    words = {n: f"refused: {o.refused}" if o.refused else problems[n] or "agrees" for n, o in outcomes.items()}
+    counts = Counter(outcome["outcome"] for outcome in outcomes.values())
     if os.environ.get("OPERATORS_JSON"):
         with open(os.environ["OPERATORS_JSON"], "w") as file:
-            json.dump({"library": trt_api.version(), "outcomes": words}, file, indent=1)
-    counts = Counter(word.split(":")[0].split(" ")[0] if word != "agrees" else word for word in words.values())
-    return f"operators on {trt_api.version()}: " + ", ".join(f"{n} {word}" for word, n in counts.most_common())
+            table = {name: [o["outcome"], o["detail"]] for name, o in outcomes.items()}
+            report = {"library": trt_api.version(), "seconds": seconds, "counts": counts, "outcomes": table}
+            json.dump(report, file, indent=1)
+    words = ", ".join(f"{number} {word}" for word, number in counts.most_common())
+    return f"operators on {trt_api.version()} in {seconds:.0f} s: {words}"
 
 
 @pytest.fixture(scope="module")
-def found(request) -> tuple[dict[str, str], dict[str, Outcome]]:
-    outcomes = _find(CASES, SECONDS)
-    problems = {case.name: _problem(case, outcomes[case.name]) for case in CASES}
+def outcomes(request: pytest.FixtureRequest) -> dict[str, Outcome]:
+    start = time.monotonic()
+    processes = max(1, min(14, len(os.sched_getaffinity(0)) - 1))
+    found = Table([case.name for case in CASES], SECONDS).run(processes)
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\n" + _report(problems, outcomes))
-    return problems, outcomes
+        print("\n" + _report(found, time.monotonic() - start))
+    return found
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_engine_agrees_with_pytorch_and_simulate(case: Case, found):
-    problems, outcomes = found
-    if outcomes[case.name].refused:
-        pytest.skip(f"refused by {trt_api.version()}: {outcomes[case.name].refused}")
-    assert not problems[case.name], problems[case.name]
+def test_engine_agrees_with_pytorch_and_simulate(case: Case, outcomes: dict[str, Outcome]):
+    outcome = outcomes[case.name]
+    if outcome["outcome"] == "refused":
+        pytest.skip(f"refused by {trt_api.version()}: {outcome['detail']}")
+    assert outcome["outcome"] == "agreed", f"{outcome['outcome']}: {outcome['detail']}"
