@@ -38,7 +38,7 @@ class TensorSpec:
         name: its name in the network.
         is_input: input or output.
         dtype: the torch dtype of its buffer.
-        shape: -1 where dynamic.
+        shape: -1 where dynamic; None where TensorRT does not say even the number of dimensions.
         on_host: TensorRT reads it from host memory (a shape tensor).
         ranges: of an input, per optimization profile its (min, opt, max) shapes.
     """
@@ -46,13 +46,21 @@ class TensorSpec:
     name: str
     is_input: bool
     dtype: torch.dtype
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     on_host: bool = False
     ranges: tuple[Range, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return {**asdict(self), "dtype": str(self.dtype).removeprefix("torch.")}
+
+
+def known_dims(dims: Any) -> tuple[int, ...] | None:
+    """TensorRT dimensions as a tuple; None where it does not know their number."""
+    try:
+        return tuple(dims)
+    except ValueError:  # the bindings of 8.6 take a number of -1 for a length
+        return None
 
 
 def network_specs(network: Any, options: BuildOptions = BuildOptions()) -> tuple[TensorSpec, ...]:
@@ -64,7 +72,7 @@ def network_specs(network: Any, options: BuildOptions = BuildOptions()) -> tuple
     ):
         for tensor in (get(i) for i in range(count)):
             ranges = tuple(dict(p)[tensor.name] for p in options.profiles if tensor.name in dict(p))
-            dtype, shape = trt_api.torch_dtype(tensor.dtype), tuple(tensor.shape)
+            dtype, shape = trt_api.torch_dtype(tensor.dtype), known_dims(tensor.shape)
             specs.append(
                 TensorSpec(tensor.name, tensor.is_network_input, dtype, shape, ranges=ranges)
             )
@@ -293,7 +301,7 @@ def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
         dtype = trt_api.torch_dtype(engine.get_tensor_dtype(name))
-        shape = tuple(engine.get_tensor_shape(name))
+        shape = known_dims(engine.get_tensor_shape(name))
         ranges = []
         if is_input and not on_host:
             for profile in range(engine.num_optimization_profiles):

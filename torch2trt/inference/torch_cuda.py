@@ -9,12 +9,11 @@ import torch
 
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
-from .lane import Lane, Shapes
+from .lane import Lane
 
 _ALIGNMENT = (
     256  # bytes, asked for by TensorRT; torch allocates so, views into a tensor need not be
 )
-_empty_like = torch.empty_like
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream
 )
@@ -49,7 +48,7 @@ class TorchInferenceContext:
         self._device = self.engine.device
         self._given = given
         self._inputs = self.engine.inputs
-        self._wanted = [(spec.name, spec.dtype) for spec in self._inputs]
+        self._dtypes = [spec.dtype for spec in self._inputs]
         self._lanes: dict[int, Lane] = {}
         self._many_devices = torch.cuda.device_count() > 1
         self._stream = None if stream is None else _torch_stream(stream, self._device)
@@ -74,9 +73,9 @@ class TorchInferenceContext:
 
     def _run(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         device = self._device
-        if len(inputs) != len(self._wanted):
+        if len(inputs) != len(self._dtypes):
             in_order(self._inputs, inputs, {})
-        for x, (_, dtype) in zip(inputs, self._wanted):
+        for x, dtype in zip(inputs, self._dtypes):
             if not (
                 isinstance(x, torch.Tensor)
                 and x.dtype is dtype
@@ -90,35 +89,10 @@ class TorchInferenceContext:
         handle = _raw_stream(device)
         lane = self._lanes.get(handle) or self._new_lane(handle)
         with lane.gate:
-            if self.cuda_graph:
-                graph = lane.graph(shapes)
-                if graph is not None:
-                    return tuple(graph.run(inputs, lane.stream))
-            return self._launch(lane, shapes, inputs)
-
-    def _launch(
-        self, lane: Lane, shapes: Shapes, inputs: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, ...]:
-        binding = lane.bindings.select(shapes)
-        set_address = binding.set_address
-        for x, (name, _) in zip(inputs, self._wanted):
-            set_address(name, x.data_ptr() or lane.scratch)
-        outputs: list[Any] = []
-        for name, template in binding.templates or binding.make_templates():
-            if template is None:
-                outputs.append(None)
-                continue
-            y = _empty_like(template)
-            set_address(name, y.data_ptr() or lane.scratch)
-            outputs.append(y)
-        lane.launch(binding)
-        for x in inputs:
-            x.record_stream(lane.stream)
-        if binding.allocators:
-            for i, (name, _, dtype) in enumerate(binding.outputs):
-                if name in binding.allocators:
-                    outputs[i] = binding.allocators[name].take(dtype)
-        return tuple(outputs)
+            graph = lane.graph(shapes) if self.cuda_graph else None
+            if graph is None:
+                return tuple(lane.run(inputs, shapes))
+            return tuple(graph.run(inputs, handle, lane.stream))
 
     def _run_elsewhere(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         stream = self._stream
