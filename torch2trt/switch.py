@@ -20,6 +20,7 @@ from .program import Input
 from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
+_is_tracing = torch._C._is_tracing
 
 
 @dataclass
@@ -61,7 +62,7 @@ class _State:
     lock: Any = field(default_factory=threading.RLock)
     watch: Watch | None = None
     variants: dict[Any, Variant] = field(default_factory=dict)
-    plans: dict[Any, Variant] = field(default_factory=dict)
+    plans: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     fixed_batch: set[Any] = field(default_factory=set)
     latest: Variant | None = None
 
@@ -89,16 +90,16 @@ class CompiledModule(nn.Module, ABC):
         self.__dict__["_compiled"] = _State()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.training or torch._C._get_tracing_state() is not None:
+        if self.training or _is_tracing():
             return super().__call__(*args, **kwargs)
         state = self.__dict__["_compiled"]
-        variant = None if kwargs else state.plans.get(_plan_key(args))
-        if variant is not None:
-            watch = state.watch
-            result = variant.call(args)
+        plan = None if kwargs else state.plans.get(_plan_key(args))
+        if plan is not None:
+            watch, (run, pack) = state.watch, plan
+            outputs = run(*args)
             # asked only now, while the program runs; a result of old weights is thrown away
             if watch is not None and watch.unchanged() and state.watch is watch:
-                return result
+                return outputs[0] if pack is None else pack(outputs)
         return self._call_slowly(state, args, kwargs)
 
     def refit(self) -> None:
@@ -144,10 +145,12 @@ class CompiledModule(nn.Module, ABC):
         with state.lock:
             self._notice_changes(state)
             variant = self._variant(state, args, kwargs, leaves, tree, tensors)
-            result = variant.call(tensors)
+            outputs = variant.program.run(*tensors)
+            result = variant.pack(outputs)
             state.latest = variant
             if not kwargs and all(isinstance(x, torch.Tensor) for x in args):
-                state.plans[_plan_key(args)] = variant
+                plain = len(outputs) == 1 and result is outputs[0]
+                state.plans[_plan_key(args)] = (variant.program.run, None if plain else variant.pack)
             return result
 
     def _notice_changes(self, state: _State) -> None:

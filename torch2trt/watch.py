@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from operator import attrgetter, is_
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import nn
 
-_training = attrgetter("training")
+_training = itemgetter("training")
 _data_ptr = torch.Tensor.data_ptr
 
 
@@ -24,19 +24,21 @@ class Watch:
     """
 
     def __init__(self, module: nn.Module):
-        self._modules = list(module.modules())
-        self._flags = list(map(_training, self._modules))
+        modules = list(module.modules())
+        self._states = [m.__dict__ for m in modules]
+        self._flags = list(map(_training, self._states))
         self._groups = [
             group
-            for m in self._modules
+            for m in modules
             for group in (m._parameters, m._buffers, m._modules)
             if group
         ]
-        self._members = list(self._current_members())
+        self._members = list(self._current_members())  # held, so that no other gets their ids
+        self._ids = list(map(id, self._members))
         self._attributes = [
-            (m.__dict__, name, value)
-            for m in self._modules
-            for name, value in m.__dict__.items()
+            (state, name, value)
+            for state in self._states
+            for name, value in state.items()
             if isinstance(value, torch.Tensor)
         ]
         found = chain(self._members, (value for _, _, value in self._attributes))
@@ -52,12 +54,10 @@ class Watch:
 
     def same_structure(self) -> bool:
         """Whether the very same tensors and submodules are there, in the same mode."""
-        members = list(self._current_members())
         return (
-            len(members) == len(self._members)
-            and all(map(is_, members, self._members))
-            and list(map(_training, self._modules)) == self._flags
-            and all(owner.get(name) is value for owner, name, value in self._attributes)
+            list(map(id, self._current_members())) == self._ids
+            and list(map(_training, self._states)) == self._flags
+            and all([owner.get(name) is value for owner, name, value in self._attributes])
         )
 
     def same_values(self) -> bool:
