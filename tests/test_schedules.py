@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -298,10 +302,6 @@ def test_a_dynamic_batch_runs() -> None:
 
 
 def test_the_thread_pool_has_every_core_and_pins_nobody():
-    import os
-    import subprocess
-    import sys
-
     code = (
         "import os; before = os.sched_getaffinity(0)\n"
         "from torch2trt.backends import tvm_module\n"
@@ -309,5 +309,68 @@ def test_the_thread_pool_has_every_core_and_pins_nobody():
         "print(threads, os.sched_getaffinity(0) == before)"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("TVM_NUM_THREADS", "TVM_BIND_THREADS")}
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.stdout.split() == [str(os.cpu_count()), "True"], result.stdout + result.stderr
+
+
+THREADS = """
+import os, threading, torch
+import torch.nn.functional as F
+from torch2trt import TVMModuleWrapper
+torch.set_num_threads(2)
+module = torch.nn.Conv2d(16, 64, 3).eval()
+x = torch.randn(1, 16, 66, 66)
+names = lambda: len(os.listdir("/proc/self/task"))
+cpu = lambda: sum(int(open(f"/proc/self/task/{t}/stat").read().rsplit(")", 1)[1].split()[11]) for t in others)
+with torch.inference_mode():
+    network = TVMModuleWrapper(module).eval()
+    network(x)
+    module(x)
+    before, others = names(), [t for t in os.listdir("/proc/self/task") if int(t) != os.getpid()]
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        start = cpu()
+        results = [network(x) for _ in range(3000)]
+        print(threads, names() - before, cpu() - start >= 5, len({y.sum().item() for y in results}))
+"""
+
+
+@pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="this PyTorch does not run on OpenMP")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted as Linux lists them")
+def test_loops_run_on_the_threads_of_pytorch() -> None:
+    """No thread is started besides PyTorch's; its second one works while it has two, and rests while it has one."""
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", THREADS], capture_output=True, text=True)
+    assert result.stdout.splitlines() == ["2 0 True 1", "1 0 False 1"], result.stdout + result.stderr
+
+
+def test_the_pool_of_tvm_serves_where_pytorch_has_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch2trt.backends.schedules import threads
+
+    monkeypatch.setattr(threads, "_openmp", lambda: None)
+    before = torch.get_num_threads()
+    try:
+        for count in (2, 1):
+            torch.set_num_threads(count)
+            check(CASES[1], host_target())
+            assert threads._pool_size == count
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_several_threads_of_python_run_at_once() -> None:
+    case = CASES[1]
+    inputs, weights = tensors(case.inputs), tensors(case.weights, 0.5)
+    compiled = [compile_cpu(module(case.build, inputs, weights), None, weights) for _ in range(2)]
+    want = run(compiled[0], inputs)
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        wrong.append(sum(not torch.equal(run(compiled[index], inputs), want) for _ in range(50)))
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert wrong == [0, 0]

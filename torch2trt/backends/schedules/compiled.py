@@ -17,7 +17,7 @@ from .packing import Recipe
 from .report import Row, measure
 from .target import CodeTarget
 
-_FORMAT = "torch2trt cpu 1"
+_FORMAT = "torch2trt cpu 2"
 _ALIGNMENT = 64  # bytes; the generated code takes it for granted
 
 
@@ -42,6 +42,8 @@ class Compiled:
     ) -> None:
         import tvm
 
+        from .threads import install
+
         self.executable = executable
         self.recipes = tuple(recipes)
         self.rules = dict(rules)
@@ -49,6 +51,7 @@ class Compiled:
         self.target = target
         self.vm = tvm.relax.VirtualMachine(executable, tvm.cpu())
         self._main = self.vm["main"]
+        self._ready = install(executable)
         self._packed: list[torch.Tensor] = []
         self._weights: tuple[Any, ...] = ()
 
@@ -73,8 +76,8 @@ class Compiled:
         return weights
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run with the packed weights, on as many threads as PyTorch uses; the outputs are memory of their own."""
-        _follow_threads()
+        """Run with the packed weights, on PyTorch's threads; the outputs are memory of their own."""
+        self._ready()
         return self._main(*inputs, *self._weights)
 
     def report(self, *inputs: Any, repeats: int = 3) -> list[Row]:
@@ -166,21 +169,6 @@ def _library(executable: Any) -> torch.Tensor:
         except (RuntimeError, OSError) as error:
             raise Torch2TrtError(f"the code could not be linked by a C compiler: {error}") from error
         return torch.frombuffer(bytearray(library.read_bytes()), dtype=torch.uint8)
-
-
-_threads = 0  # what the thread pool of TVM, one for the process, was last set to
-
-
-def _follow_threads() -> None:
-    """Give TVM's thread pool the size of PyTorch's."""
-    global _threads
-    wanted = torch.get_num_threads()
-    if wanted != _threads:
-        import tvm
-
-        big_cores = 1  # the mode that prefers the fast cores where cores differ
-        tvm.get_global_func("runtime.config_threadpool")(big_cores, wanted)
-        _threads = wanted
 
 
 def _owned(tensor: torch.Tensor, params: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
-from . import legalize
+from . import legalize, threads
 from .conv import conv_rule, depthwise_rule
 from .fastmath import vectorisable
 from .general import emit
@@ -50,6 +50,7 @@ def lower(mod: Any, target: Any) -> Lowered:
         mod = rewriter.run(mod)
         mod = tvm.transform.Sequential(_fusing())(mod)
         mod, rules = schedule(mod, cpu)
+        mod.update(tvm.IRModule(threads.functions()))
         mod = tvm.transform.Sequential(_lowering(target))(mod)
         _register_pipeline()
         # The virtual machine checks the inputs of `main`; checking every argument of every function again takes longer
