@@ -1,6 +1,6 @@
 """A process that builds and runs cases of the operator table on the GPU, a list of names at a time.
 
-It reads a line of JSON per list and writes one per case: what became of it. Cases share a network, because a build costs
+It reads a line of JSON per list and writes one per case: what became of it. Cases share a network, as a build costs
 seconds; a network that does not build or run is given back to be split.
 """
 

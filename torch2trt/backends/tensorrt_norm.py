@@ -93,8 +93,9 @@ class NormMixin(NetworkMixin):
         centred = self.elementwise("SUB", rows, self.reduce("mean", rows, [2], keepdim=True))
         variance = self.reduce("mean", self.elementwise("PROD", centred, centred), [2], keepdim=True)
         factor = self._rsqrt(self._with("SUM", variance, eps))
-        normal = self.reshape(self.cast(self.elementwise("PROD", centred, factor), self.dtype(x)), shape)
-        return self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift)
+        normal = self.reshape(self.elementwise("PROD", centred, factor), shape)
+        scale, shift = self.cast(scale, torch.float32), self.cast(shift, torch.float32)
+        return self.cast(self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift), self.dtype(x))
 
     # ---- attention -------------------------------------------------------------------------------------------------
     def attention(
@@ -103,13 +104,15 @@ class NormMixin(NetworkMixin):
         """The attention layer for half precision without a mask where TensorRT has one, else its parts.
 
         TensorRT-RTX 1.7 crashes when it builds the layer with a constant mask that broadcasts over heads.
-        The layer does not scale: `q` and `k` get ``sqrt(scale)`` each, which keeps half precision from overflowing.
+        The layer does not scale, so `q` is scaled before, which is exact in half precision for powers of two only.
+        The parts keep scores and softmax in float32, as PyTorch and the layer do.
         """
-        root = math.sqrt(abs(scale))
-        q, k = self._with("PROD", q, math.copysign(root, scale)), self._with("PROD", k, root)
-        fused = self.dtype(q) in (torch.float16, torch.bfloat16) and self.has("add_attention")
-        if fused and self.rank(q) == 4 and mask is None:
-            return self._attention_layer(q, k, v, causal)
+        dtype = self.dtype(q)
+        fused = dtype in (torch.float16, torch.bfloat16) and self.has("add_attention")
+        if fused and self.rank(q) == 4 and mask is None and abs(math.frexp(scale)[0]) == 0.5:
+            return self._attention_layer(self._with("PROD", q, scale), k, v, causal)
+        q, k = (self.cast(x, torch.float32) for x in (q, k))
+        q = self._with("PROD", q, scale)
         scores = self.out(
             self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
         )
@@ -117,7 +120,8 @@ class NormMixin(NetworkMixin):
             scores = self._masked(scores, self._causal_mask(q, k))
         if mask is not None:
             scores = self._masked(scores, mask)
-        return self._without_blind_rows(self.matmul(self.softmax(scores, self.rank(scores) - 1), v), mask)
+        weights = self.cast(self.softmax(scores, self.rank(scores) - 1), dtype)
+        return self._without_blind_rows(self.matmul(weights, v), mask)
 
     def _without_blind_rows(self, result: Tensor, mask: Operand | None) -> Tensor:
         """0, as torch has it, instead of NaN in rows that may look at nothing."""
@@ -140,7 +144,7 @@ class NormMixin(NetworkMixin):
         if self.dtype_of(mask) == torch.bool:
             dtype = self.dtype(scores)
             return self.where(mask, scores, self.number(-math.inf, dtype, self.rank(scores)))
-        return self.binary("add", scores, mask)
+        return self.binary("add", scores, self.via(self.dtype(scores), mask))
 
     def _causal_mask(self, q: Tensor, k: Tensor) -> Tensor:
         rows, columns = self.shape(q)[-2], self.shape(k)[-2]

@@ -116,6 +116,11 @@ def promote(ctx: Any, *values: Any, to: torch.dtype | None = None) -> list[Any]:
     return [tensor(ctx, value, target) for value in values]
 
 
+def widened(ctx: Any, x: Any) -> Any:
+    """Half precision as float32, in which PyTorch computes what it rounds once."""
+    return tensor(ctx, x, torch.float32) if dtype(ctx, x) in (torch.float16, torch.bfloat16) else x
+
+
 def to_float(ctx: Any, x: Any) -> Any:
     """Integers and bools as the default float dtype, as PyTorch's float functions take them."""
     kind = dtype(ctx, x)

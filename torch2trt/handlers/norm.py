@@ -69,6 +69,8 @@ def linalg_matrix_norm(ctx, x, ord="fro", dim=(-2, -1), keepdim=False, dtype=Non
     summed, kept = (row, column) if abs(ord) == 1 else (column, row)
     totals = sum_(ctx, abs_(ctx, x), [summed], keepdim)
     kept = kept - (0 if keepdim or summed > kept else 1)
+    if isinstance(size := shape(ctx, totals)[kept], int) and not size:
+        return sum_(ctx, totals, [kept], keepdim)  # of nothing, 0
     return (amax if ord > 0 else amin)(ctx, totals, [kept], keepdim)
 
 

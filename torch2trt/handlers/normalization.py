@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import axis, dtype, rank, shape, tensor
+from .common import axis, dtype, rank, shape, tensor, widened
 from .elementwise import add, div, mul, rsqrt, square, sub
 from .reduction import mean, sqrt, sum_, variance
 
@@ -21,11 +21,6 @@ def per_channel(ctx, value, dims):
 def _affine(ctx, x, weight, bias):
     x = x if weight is None else mul(ctx, x, weight)
     return x if bias is None else add(ctx, x, bias)
-
-
-def _wide(ctx, x):
-    """Half precision as float32, in which PyTorch keeps statistics."""
-    return tensor(ctx, x, torch.float32) if dtype(ctx, x) in (torch.float16, torch.bfloat16) else x
 
 
 def _standardize(ctx, x, over, eps):
@@ -63,7 +58,7 @@ def _training_batch_norm(ctx, x, weight, bias, running_mean, eps):
     if running_mean is not None:
         raise ctx.refuse("batch_norm in training mode updates its statistics; call module.eval() first")
     dims = rank(ctx, x)
-    result, center, scale = _standardize(ctx, _wide(ctx, x), [a for a in range(dims) if a != 1], eps)
+    result, center, scale = _standardize(ctx, widened(ctx, x), [a for a in range(dims) if a != 1], eps)
     weight, bias = (None if v is None else per_channel(ctx, v, dims) for v in (weight, bias))
     result = tensor(ctx, _affine(ctx, result, weight, bias), dtype(ctx, x))
     channels = [shape(ctx, x)[1]]
@@ -96,7 +91,7 @@ def native_batch_norm_functional(ctx, x, weight, bias, running_mean, running_var
         results = native_batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
         return *results, running_mean, running_var
     over = [a for a in range(rank(ctx, x)) if a != 1]
-    spread, center = variance(ctx, _wide(ctx, x), over, 1, False)
+    spread, center = variance(ctx, widened(ctx, x), over, 1, False)
     moved = [
         add(ctx, mul(ctx, old, 1 - momentum), mul(ctx, ctx.reshape(new, shape(ctx, old)), momentum))
         for old, new in ((running_mean, center), (running_var, spread))
@@ -153,7 +148,7 @@ def _one_dtype(ctx, x, weight, bias):
 def native_group_norm(ctx, x, weight, bias, batch, channels, size, groups, eps):
     """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, ...)
     -> (Tensor, Tensor mean, Tensor rstd)"""
-    rows = ctx.reshape(_wide(ctx, x), [batch, groups, channels // groups * size])
+    rows = ctx.reshape(widened(ctx, x), [batch, groups, channels // groups * size])
     spread, center = variance(ctx, rows, [2], 0, False)
     scale, center = rsqrt(ctx, add(ctx, spread, eps)), ctx.reshape(center, [batch, groups])
     kind = dtype(ctx, x)
@@ -170,7 +165,7 @@ def layer_norm(ctx, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
     """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, ...) -> Tensor"""
     kind, over = dtype(ctx, x), _trailing(ctx, x, normalized_shape)
     if not all(isinstance(shape(ctx, x)[a], int) for a in over):
-        return tensor(ctx, _affine(ctx, _standardize(ctx, _wide(ctx, x), over, eps)[0], weight, bias), kind)
+        return tensor(ctx, _affine(ctx, _standardize(ctx, widened(ctx, x), over, eps)[0], weight, bias), kind)
     x, weight, bias = _one_dtype(ctx, x, weight, bias)
     return tensor(ctx, ctx.layer_norm(ctx.operand(x), over, weight, bias, eps), kind)
 
@@ -179,7 +174,7 @@ def layer_norm(ctx, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
 def native_layer_norm(ctx, x, normalized_shape, weight, bias, eps):
     """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps)
     -> (Tensor, Tensor mean, Tensor rstd)"""
-    wide = _wide(ctx, x)
+    wide = widened(ctx, x)
     _, center, scale = _standardize(ctx, wide, _trailing(ctx, x, normalized_shape), eps)
     kind = dtype(ctx, x) if weight is None else dtype(ctx, weight)
     result = layer_norm(ctx, x, normalized_shape, weight, bias, eps)
@@ -189,7 +184,7 @@ def native_layer_norm(ctx, x, normalized_shape, weight, bias, eps):
 @op("aten::_fused_rms_norm")
 def fused_rms_norm(ctx, x, normalized_shape, weight=None, eps=None):
     """_fused_rms_norm(Tensor input, int[] normalized_shape, Tensor? weight, float? eps) -> (Tensor, Tensor rstd)"""
-    wide, kind = _wide(ctx, x), dtype(ctx, x)
+    wide, kind = widened(ctx, x), dtype(ctx, x)
     eps = torch.finfo(dtype(ctx, wide)).eps if eps is None else eps
     power = mean(ctx, square(ctx, wide), _trailing(ctx, x, normalized_shape), True)
     scale = rsqrt(ctx, add(ctx, power, eps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import dtype, rank, tensor
+from .common import dtype, rank, tensor, widened
 from .elementwise import add, clamp, ge, le, logical_and, mul, reciprocal, round_, sub
 from .shape import reshape
 
@@ -13,7 +13,7 @@ from .shape import reshape
 def _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
     """Rounded to multiples of `scale` inside the quantised range, and where `x` was inside."""
     kind = dtype(ctx, x)
-    wide = tensor(ctx, x, torch.float32) if kind in (torch.float16, torch.bfloat16) else x
+    wide = widened(ctx, x)
     steps = add(ctx, round_(ctx, mul(ctx, wide, _inverse(ctx, scale, dtype(ctx, wide)))), zero_point)
     result = mul(ctx, sub(ctx, clamp(ctx, steps, quant_min, quant_max), zero_point), scale)
     return tensor(ctx, result, kind), logical_and(ctx, ge(ctx, steps, quant_min), le(ctx, steps, quant_max))

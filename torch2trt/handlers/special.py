@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..registry import op
-from .common import dtype, promote, result_type, tensor, to_float
+from .common import dtype, promote, result_type, tensor, to_float, widened
 from .elementwise import (
     abs_,
     add,
@@ -78,28 +78,35 @@ def frac(ctx, x):
 @op("aten::lerp")
 def lerp(ctx, x, end, weight):
     """lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor: from the nearer end, as PyTorch computes it"""
-    distance = sub(ctx, end, x)
+    kind, number = result_type(ctx, x, end), isinstance(weight, (int, float))
+    x, end = widened(ctx, x), widened(ctx, end)
+    distance, weight = sub(ctx, end, x), weight if number else widened(ctx, weight)
     from_start = add(ctx, x, mul(ctx, distance, weight))
-    if isinstance(weight, (int, float)):
-        return from_start if abs(weight) < 0.5 else sub(ctx, end, mul(ctx, distance, 1 - weight))
+    if number:
+        result = from_start if abs(weight) < 0.5 else sub(ctx, end, mul(ctx, distance, 1 - weight))
+        return tensor(ctx, result, kind)
     from_end = sub(ctx, end, mul(ctx, distance, sub(ctx, 1.0, weight)))
-    return where(ctx, lt(ctx, abs_(ctx, weight), 0.5), from_start, from_end)
+    return tensor(ctx, where(ctx, lt(ctx, abs_(ctx, weight), 0.5), from_start, from_end), kind)
 
 
-def _scaled(ctx, x, value):
-    return x if value == 1 else mul(ctx, x, value)
+def _add_scaled(ctx, x, combine, tensor1, tensor2, value):
+    """x + value * combine(tensor1, tensor2); half precision is rounded once, at the end."""
+    kind = result_type(ctx, x, tensor1, tensor2)
+    x, tensor1, tensor2 = (widened(ctx, v) for v in (x, tensor1, tensor2))
+    combined = combine(ctx, tensor1, tensor2)
+    return tensor(ctx, add(ctx, x, combined if value == 1 else mul(ctx, combined, value)), kind)
 
 
 @op("aten::addcmul")
 def addcmul(ctx, x, tensor1, tensor2, value=1):
     """addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor"""
-    return add(ctx, x, _scaled(ctx, mul(ctx, tensor1, tensor2), value))
+    return _add_scaled(ctx, x, mul, tensor1, tensor2, value)
 
 
 @op("aten::addcdiv")
 def addcdiv(ctx, x, tensor1, tensor2, value=1):
     """addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor"""
-    return add(ctx, x, _scaled(ctx, div(ctx, tensor1, tensor2), value))
+    return _add_scaled(ctx, x, div, tensor1, tensor2, value)
 
 
 def _logaddexp(ctx, x, other, scale):
@@ -189,7 +196,7 @@ def sinc(ctx, x):
     """sinc(Tensor self) -> Tensor"""
     x = to_float(ctx, x)
     kind = dtype(ctx, x)
-    wide = tensor(ctx, x, torch.float32) if kind in (torch.float16, torch.bfloat16) else x
+    wide = widened(ctx, x)
     scaled = mul(ctx, wide, math.pi)
     result = where(ctx, eq(ctx, wide, 0), tensor(ctx, 1, dtype(ctx, wide)), div(ctx, sin(ctx, scaled), scaled))
     return tensor(ctx, result, kind)
