@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
+import itertools
 import math
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ..errors import Torch2TrtError
-from .contenders import CONTENDERS, Setting
+from .contenders import CONTENDERS
+from .measures import as_json, machine, relative_error
 from .networks import NETWORKS, make_network
+from .setting import Setting
 from .timing import interleave
 
 ORIGINAL = ("resnet50", "inception_v3", "squeezenet1_1")
@@ -27,6 +26,24 @@ SUITE = (
     "resnet18", "resnet50", "inception_v3", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121",
     "convnext_tiny", "vit_b_16", "swin_t", "bert_base", "lstm",
 )  # fmt: skip
+DEFAULT = {
+    "cpu": [
+        "PyTorch",
+        "PyTorch channels_last",
+        "torch.compile",
+        "ONNX Runtime",
+        "TVM importer",
+        "TVM",
+    ],
+    "cuda": [
+        "PyTorch",
+        "PyTorch channels_last",
+        "torch.compile",
+        "TVM",
+        "TensorRT from ONNX",
+        "TensorRT",
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,9 @@ class Row:
     Attributes:
         build_seconds: from the module to the end of the first call.
         error: relative error (2-norm) of the output against PyTorch in float64.
-        milliseconds: the median; ratio: to PyTorch eager in the same run.
+        milliseconds: the median; on a GPU of calls that are not waited for one by one.
+        latency: on a GPU, the median of single calls that are waited for.
+        ratio: to PyTorch eager in the same run.
         note: why there is no figure.
     """
 
@@ -48,12 +67,19 @@ class Row:
     error: float | None = None
     milliseconds: float | None = None
     best: float | None = None
+    latency: float | None = None
     ratio: float | None = None
     note: str = ""
 
 
 def measure(
-    name: str, contenders: Sequence[str], batch: int, dtype: str, device: str, seconds: float, cache: str | None = None
+    name: str,
+    contenders: Sequence[str],
+    batch: int,
+    dtype: str,
+    device: str,
+    seconds: float,
+    cache: str | None = None,
 ) -> list[Row]:
     """Build every contender for one network, check its numbers, and time all of them in turns."""
     module, network = make_network(name)
@@ -68,30 +94,27 @@ def measure(
         try:
             call = CONTENDERS[contender](setting)
             error = relative_error(call(), expected)
-        except (Torch2TrtError, RuntimeError, ImportError) as reason:
-            rows[contender] = Row(name, contender, batch, dtype, note=str(reason).splitlines()[0][:120])
+        except Exception as reason:  # of other people's packages: the row says it
+            rows[contender] = Row(name, contender, batch, dtype, note=_first_line(reason))
             continue
         calls[contender] = call
         rows[contender] = Row(name, contender, batch, dtype, time.perf_counter() - start, error)
-    for contender, timing in interleave(calls, seconds, cuda=device == "cuda").items():
-        rows[contender] = _timed(rows[contender], timing.median, timing.best)
-    eager = rows[contenders[0]].milliseconds if contenders[0] == "PyTorch" else None
-    return [_with_ratio(rows[c], eager) for c in contenders]
+    times = interleave(calls, seconds, cuda=device == "cuda")
+    for contender, timing in times.items():
+        ratio = timing.median / times["PyTorch"].median if "PyTorch" in times else None
+        found = {
+            "milliseconds": timing.median,
+            "best": timing.best,
+            "latency": timing.latency,
+            "ratio": ratio,
+        }
+        rows[contender] = replace(rows[contender], **found)
+    return [rows[contender] for contender in contenders]
 
 
-def _timed(row: Row, median: float, best: float) -> Row:
-    return Row(**{**asdict(row), "milliseconds": median, "best": best})
-
-
-def _with_ratio(row: Row, eager: float | None) -> Row:
-    ratio = row.milliseconds / eager if eager and row.milliseconds else None
-    return Row(**{**asdict(row), "ratio": ratio})
-
-
-def relative_error(result: Any, expected: torch.Tensor) -> float:
-    """The 2-norm of the difference to `expected` over the 2-norm of `expected`."""
-    tensor = result if isinstance(result, torch.Tensor) else torch.from_dlpack(result)
-    return float((tensor.detach().cpu().double() - expected).norm() / expected.norm())
+def _first_line(reason: BaseException) -> str:
+    lines = str(reason).strip().splitlines() or [""]
+    return f"{type(reason).__name__}: {lines[0][:120]}"
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -105,20 +128,28 @@ def table(rows: Iterable[Row]) -> str:
         for r in rows
     ]  # fmt: skip
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
-    return "\n".join("  ".join([*(cell.ljust(w) for cell, w in zip(line, widths)), line[5]]).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(line, widths)), line[5]]).rstrip()
+        for line in lines
+    )
 
 
 def _number(value: float | None, spec: str) -> str:
     return "" if value is None else format(value, spec)
 
 
-def geometric_means(rows: Sequence[Row]) -> dict[str, float]:
-    """The geometric mean of the ratios to PyTorch eager, by contender."""
-    ratios: dict[str, list[float]] = {}
+def geometric_means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """The geometric mean of the ratios to PyTorch eager, by dtype and batch, then by contender."""
+    ratios: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         if row.ratio:
-            ratios.setdefault(row.contender, []).append(row.ratio)
-    return {name: math.exp(sum(map(math.log, values)) / len(values)) for name, values in ratios.items()}
+            ratios.setdefault(f"{row.dtype}, batch {row.batch}", {}).setdefault(
+                row.contender, []
+            ).append(row.ratio)
+    return {
+        of: {name: math.exp(sum(map(math.log, v)) / len(v)) for name, v in by.items()}
+        for of, by in ratios.items()
+    }
 
 
 def plot(rows: Sequence[Row], path: str) -> None:
@@ -128,14 +159,17 @@ def plot(rows: Sequence[Row], path: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    networks = list(dict.fromkeys(r.network for r in rows))
+    labels = {(r.network, r.dtype, r.batch): _label(r, rows) for r in rows}
     names = [n for n in dict.fromkeys(r.contender for r in rows) if n != "PyTorch"]
-    figure, axes = plt.subplots(figsize=(2 + 1.2 * len(networks), 4))
+    figure, axes = plt.subplots(figsize=(2 + 1.2 * len(labels), 4))
     for i, name in enumerate(names):
-        heights = [next((r.ratio or 0 for r in rows if (r.network, r.contender) == (n, name)), 0) for n in networks]
-        axes.bar([p + i * 0.8 / len(names) for p in range(len(networks))], heights, 0.8 / len(names), label=name)
+        found = {(r.network, r.dtype, r.batch): r.ratio or 0 for r in rows if r.contender == name}
+        places = [p + i * 0.8 / len(names) for p in range(len(labels))]
+        axes.bar(places, [found.get(of, 0) for of in labels], 0.8 / len(names), label=name)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks([p + 0.4 for p in range(len(networks))], networks, rotation=30, ha="right")
+    axes.set_xticks(
+        [p + 0.4 for p in range(len(labels))], list(labels.values()), rotation=30, ha="right"
+    )
     axes.set_ylabel("time / PyTorch eager")
     axes.legend(fontsize="small")
     figure.tight_layout()
@@ -143,30 +177,49 @@ def plot(rows: Sequence[Row], path: str) -> None:
     plt.close(figure)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "processor": _processor()}
-    if device == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
+def _label(row: Row, rows: Sequence[Row]) -> str:
+    several = [
+        str(getattr(row, name))
+        for name in ("dtype", "batch")
+        if len({getattr(r, name) for r in rows}) > 1
+    ]
+    return " ".join([row.network, *several])
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m torch2trt.benchmark", description=__doc__)
-    parser.add_argument("--suite", choices=("cpu", "cuda"), help="the twelve networks; the device is the suite's name")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, metavar="NAME", help=f"of {', '.join(NETWORKS)}")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help=f"of {', '.join(CONTENDERS)}")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "float16", "bfloat16"))
-    parser.add_argument("--seconds", type=float, default=5.0, help="measuring time for each network")
+    parser.add_argument(
+        "--suite",
+        choices=("cpu", "cuda"),
+        help="the twelve networks; the device is the suite's name",
+    )
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, metavar="NAME", help=f"of {', '.join(NETWORKS)}"
+    )
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS,
+        metavar="NAME",
+        help=f"of {', '.join(CONTENDERS)}",
+    )
+    parser.add_argument("--batch", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--dtype",
+        nargs="+",
+        default=["float32"],
+        choices=("float32", "tf32", "float16", "bfloat16"),
+    )
+    parser.add_argument(
+        "--threads", type=int, help="of PyTorch, TVM and ONNX Runtime alike; default: PyTorch's"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="measuring time for each network"
+    )
     parser.add_argument("--cache", metavar="FOLDER", help="keep TensorRT engines here")
-    parser.add_argument("--json", metavar="FILE", help="write the figures and the machine they are of")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the figures and the machine they are of"
+    )
     parser.add_argument("--plot", metavar="PNG")
     return parser.parse_args(argv)
 
@@ -175,33 +228,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns 0 when every row has a figure or a reason."""
     arguments = _arguments(argv)
     device = arguments.suite or ("cuda" if torch.cuda.is_available() else "cpu")
-    networks = arguments.networks or (SUITE if arguments.suite else ORIGINAL)
-    contenders = arguments.contenders or _default_contenders(device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = arguments.dtype == "tf32"
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     rows: list[Row] = []
-    for name in networks:
-        new = measure(name, contenders, arguments.batch, arguments.dtype, device, arguments.seconds, arguments.cache)
+    for dtype, batch, name in itertools.product(
+        arguments.dtype, arguments.batch, _networks(arguments)
+    ):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+        contenders = arguments.contenders or DEFAULT[device]
+        new = measure(name, contenders, batch, dtype, device, arguments.seconds, arguments.cache)
         rows += new
+        torch.compiler.reset()
         sys.stdout.write(table(new) + "\n\n")
         sys.stdout.flush()
-    means = geometric_means(rows)
-    sys.stdout.write("geometric mean of the ratios to PyTorch: ")
-    sys.stdout.write(", ".join(f"{name} {value:.2f}" for name, value in means.items()) + "\n")
-    if arguments.json:
-        record = {"machine": machine(device), "rows": [asdict(r) for r in rows], "geometric_means": means}
-        Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n")
+        if arguments.json:
+            _write(arguments.json, rows, device)
+    sys.stdout.write("geometric means of the ratios to PyTorch:\n")
+    for of, means in geometric_means(rows).items():
+        sys.stdout.write(
+            f"{of}: " + ", ".join(f"{name} {value:.2f}" for name, value in means.items()) + "\n"
+        )
     if arguments.plot:
         plot(rows, arguments.plot)
     return 0
 
 
-def _default_contenders(device: str) -> list[str]:
-    """PyTorch first, then what the original's table had, then the other roads; TVM's importer only when asked for."""
-    if device == "cuda":
-        return ["PyTorch", "torch.compile", "TVM", "TensorRT from ONNX", "TensorRT"]
-    return ["PyTorch", "PyTorch channels_last", "torch.compile", "ONNX Runtime", "TVM"]
+def _networks(arguments: argparse.Namespace) -> Sequence[str]:
+    return arguments.networks or (SUITE if arguments.suite else ORIGINAL)
+
+
+def _write(path: str, rows: Sequence[Row], device: str) -> None:
+    record = {
+        "machine": machine(device),
+        "rows": [asdict(row) for row in rows],
+        "geometric_means": geometric_means(rows),
+    }
+    Path(path).write_text(as_json(record))
 
 
 if __name__ == "__main__":

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..backends import trt_api, tvm_module
+from ..backends import tvm_module
 from ..errors import BackendUnavailableError
+from .engines import onnx_engine, own_module, replayed
+from .setting import Setting, onnx_bytes
 
 Call = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a contender gets: the module, one input batch on the device, and the precision.
-
-    Attributes:
-        dtype: "float32", "tf32" (CUDA only), "float16" or "bfloat16".
-        cache: a folder for TensorRT engines; a second run then loads what the first one built.
-    """
-
-    module: nn.Module
-    example: torch.Tensor
-    dtype: str = "float32"
-    cache: str | None = None
-
-    @property
-    def cuda(self) -> bool:
-        return self.example.is_cuda
-
-    def converted(self) -> tuple[nn.Module, torch.Tensor]:
-        """Module and example in the wanted dtype."""
-        if self.dtype in ("float32", "tf32"):
-            return self.module, self.example
-        kind = getattr(torch, self.dtype)
-        example = self.example.to(kind) if self.example.is_floating_point() else self.example
-        return copy.deepcopy(self.module).to(kind), example
 
 
 def _eager(module: nn.Module, example: torch.Tensor) -> Call:
@@ -91,7 +64,9 @@ def tvm_importer(setting: Setting) -> Call:
 
     with torch.no_grad():
         exported = torch.export.export(setting.module, (setting.example,))
-    target = library.target.Target({"kind": "cuda", "arch": _arch()} if setting.cuda else {"kind": "llvm"})
+    target = library.target.Target(
+        {"kind": "cuda", "arch": _arch()} if setting.cuda else {"kind": "llvm"}
+    )
     with target:
         executable = relax.build(from_exported_program(exported), target)
     device = library.cuda() if setting.cuda else library.cpu()
@@ -102,14 +77,6 @@ def tvm_importer(setting: Setting) -> Call:
 
 def _arch() -> str:
     return "sm_{}{}".format(*torch.cuda.get_device_capability())
-
-
-def onnx_bytes(module: nn.Module, example: torch.Tensor) -> bytes:
-    """The module as an ONNX file."""
-    buffer = io.BytesIO()
-    with torch.no_grad():
-        torch.onnx.export(module, (example,), buffer, dynamo=False, opset_version=17)
-    return buffer.getvalue()
 
 
 def onnxruntime(setting: Setting) -> Call:
@@ -130,35 +97,12 @@ def onnxruntime(setting: Setting) -> Call:
 
 def tensorrt(setting: Setting) -> Call:
     """A TensorRT engine through torch2trt, replayed from a CUDA graph."""
-    from ..module import TensorRTModuleWrapper
-
-    if not (setting.cuda and trt_api.can_run()):
-        raise BackendUnavailableError("no GPU that this TensorRT runs on")
-    batch = setting.example.shape[0]
-    wrapper = TensorRTModuleWrapper(
-        setting.module, batch, 1 << 32, dtype=setting.dtype, cuda_graph=True, cache=setting.cache
-    )
-    return _eager(wrapper.eval(), setting.example)
+    return _eager(own_module(setting), setting.example)
 
 
 def tensorrt_onnx(setting: Setting) -> Call:
     """A TensorRT engine from the module's ONNX file, through TensorRT's own parser; CUDA graph."""
-    from ..build import BuildOptions, build_engine
-    from ..engine import Engine
-    from ..inference import TorchInferenceContext
-
-    if not (setting.cuda and trt_api.can_run()) or setting.dtype not in ("float32", "tf32"):
-        raise BackendUnavailableError("no GPU that this TensorRT runs on, or another dtype than float32 and tf32")
-    trt = trt_api.trt()
-    builder = trt_api.create_builder()
-    network = trt_api.create_network(builder)
-    parser = trt.OnnxParser(network, trt_api.logger())
-    if not parser.parse(onnx_bytes(setting.module.cpu(), setting.example.cpu())):
-        raise BackendUnavailableError(f"ONNX parser: {parser.get_error(0)}")
-    setting.module.cuda()
-    plan = build_engine(builder, network, BuildOptions(workspace=1 << 32, tf32=setting.dtype == "tf32"))
-    context = TorchInferenceContext(Engine.from_plan(plan, torch.cuda.current_device()), cuda_graph=True)
-    return lambda: context.run(setting.example)[0]
+    return replayed(onnx_engine(setting), setting.example)
 
 
 CONTENDERS: dict[str, Callable[[Setting], Call]] = {

@@ -33,7 +33,9 @@ def _torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
         try:
             from torchvision.models import get_model
         except ImportError as error:
-            raise BackendUnavailableError(f"{name} needs torchvision: pip install torch2trt[vision]") from error
+            raise BackendUnavailableError(
+                f"{name} needs torchvision: pip install torch2trt[vision]"
+            ) from error
         return get_model(name, weights=None, **options)
 
     return make
@@ -54,7 +56,9 @@ def _bert() -> nn.Module:
     try:
         from transformers import BertConfig, BertModel
     except ImportError as error:
-        raise BackendUnavailableError("bert_base needs transformers: pip install transformers") from error
+        raise BackendUnavailableError(
+            "bert_base needs transformers: pip install transformers"
+        ) from error
     return BertModel(BertConfig(attn_implementation="eager"), add_pooling_layer=False)
 
 
@@ -74,9 +78,13 @@ _PLAIN = (
 
 NETWORKS = {
     **{name: Network(name, _torchvision(name)) for name in _PLAIN},
-    "inception_v3": Network("inception_v3", _torchvision("inception_v3", init_weights=False), (3, 299, 299)),
+    "inception_v3": Network(
+        "inception_v3", _torchvision("inception_v3", init_weights=False), (3, 299, 299)
+    ),
     "bert_base": Network("bert_base", _Bert, (128,), tokens=30522),
-    "lstm": Network("lstm", lambda: _Last(nn.LSTM(256, 256, num_layers=2, batch_first=True)), (32, 256)),
+    "lstm": Network(
+        "lstm", lambda: _Last(nn.LSTM(256, 256, num_layers=2, batch_first=True)), (32, 256)
+    ),
 }
 
 
