@@ -114,7 +114,8 @@ def _calling(name: str, params: list[Any]) -> Any:
         body = tirx.AttrStmt(
             tirx.const(0, "int32"), "pragma_import_llvm", tvm.ir.StringImm(_CODE), body
         )
-    return tirx.PrimFunc(params, body)
+    # TVM's code generator takes this promise for all functions from the last one that it meets.
+    return tirx.PrimFunc(params, body).with_attr("tirx.noalias", True)
 
 
 def install(executable: Any) -> Callable[[], object]:
