@@ -83,6 +83,7 @@ def install(monkeypatch):
     monkeypatch.setattr(program, "build_engine", machine.build_engine)
     monkeypatch.setattr(program.TensorRTProgram, "start", lambda *a: machine.start(*a))
     monkeypatch.setattr(program.TensorRTProgram, "_refit", lambda *a: machine.refit(*a))
+    monkeypatch.setattr(program.Definition, "release", lambda definition: None)
     monkeypatch.setattr(program.TensorRTProgram, "_place", lambda owner: "simulated")
     monkeypatch.setattr(program, "describe", lambda specs, device, extra: {"extra": extra})
     monkeypatch.setattr(module, "_cuda_device", lambda name, device: 0)

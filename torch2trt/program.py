@@ -83,6 +83,10 @@ class Definition:
     hashes: dict[str, str]
     sources: dict[str, str]
 
+    def release(self) -> None:
+        """Let go of the network and of the host memory of its weights."""
+        self.network = self.context = self.builder = None
+
 
 def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> Definition:
     """Emit a graph into a new TensorRT network.
@@ -95,10 +99,10 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
     literals = hashlib.sha256()
 
     class Recorder(TensorRTContext):
-        """Takes note of the constants that are not weights, and reads each weight only once."""
+        """Takes note of the constants that are not weights; holds each weight in host memory once."""
 
         def weights(self, tensor: torch.Tensor, role: str) -> Any:
-            return super().weights(tensor.detach().cpu(), role)
+            return super().weights(tensor.detach().cpu().contiguous(), role)
 
         def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Any:
             literals.update(f"{self.scope} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -239,9 +243,11 @@ class TensorRTProgram:
 
     def _build(self, definition: Definition, refit: bool) -> None:
         description, plan = self.plan(definition, refit)
-        self.start(description, plan, definition)
         stored = description["extra"]["hashes"]
         changed = {n for n, h in definition.hashes.items() if stored.get(n) != h}
+        if not changed:
+            definition.release()
+        self.start(description, plan, definition)
         if changed and not self._refit(definition, changed):
             self.start(*self._fresh_plan(definition, refit), definition)
         self.digest, self.hashes = definition.digest, definition.hashes
