@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from .base import Operand, Tensor
-from .tensorrt_base import FLOATS
-from .tensorrt_index import IndexMixin
+from .tensorrt_base import FLOATS, INTS
+from .tensorrt_intconv import IntConvMixin
 from .tensorrt_reduce import extreme
 
 
-class NetworkMixin(IndexMixin):
+class NetworkMixin(IntConvMixin):
     """matmul, einsum, convolutions, pooling and softmax; see ``SymbolicContext`` for their meaning."""
 
     # ---- products --------------------------------------------------------------------------------------------------
@@ -59,6 +59,8 @@ class NetworkMixin(IndexMixin):
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
+        if self._of_integers(x, weight):
+            return self._int_conv(x, weight, bias, stride, padding, dilation, groups)
         if len(stride) == 1:
             y = self.conv(
                 self._lift(x), self._lift(weight), bias, (1, *stride), [(0, 0), *padding], (1, *dilation), groups
@@ -76,12 +78,20 @@ class NetworkMixin(IndexMixin):
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
+        if self._of_integers(x, weight):
+            return self._int_conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
         if len(stride) == 1:
             y = self.conv_transpose(
                 self._lift(x), self._lift(weight), bias, (1, *stride), (0, *padding), (0, *output_padding),
                 (1, *dilation), groups,
             )  # fmt: skip
             return self._unlift(y)
+        if not self._weakly_typed and max(stride) > 1 and max(dilation) > 1:
+            # TensorRT-RTX has no deconvolution that is both: zeros between the weights instead of dilation.
+            weight = self.operand(weight, "weight")
+            for axis, gap in enumerate(dilation, start=2):
+                weight = self._spread(weight, axis, gap)
+            dilation = (1,) * len(stride)
         ends = [pad - extra for pad, extra in zip(padding, output_padding, strict=True)]
         beyond = [max(0, -end) for end in ends]
         late = bias if any(beyond) else None
@@ -94,6 +104,9 @@ class NetworkMixin(IndexMixin):
         layer.num_groups = groups
         y = self.pad(self.out(layer), (0,) * self.rank(x), (0, 0, *beyond), "constant")
         return self._add_bias(y, late if late_bias is None else late_bias)
+
+    def _of_integers(self, x: Tensor, weight: Operand) -> bool:
+        return self.dtype(x) in INTS and self.dtype_of(weight) == self.dtype(x)
 
     def _weighted(
         self, add: Any, x: Tensor, weight: Operand, bias: Operand | None, maps: int

@@ -112,10 +112,10 @@ class NormMixin(NetworkMixin):
         if fused and self.rank(q) == 4 and mask is None and abs(math.frexp(scale)[0]) == 0.5:
             return self._attention_layer(self._with("PROD", q, scale), k, v, causal)
         q, k = (self.cast(x, torch.float32) for x in (q, k))
-        q = self._with("PROD", q, scale)
         scores = self.out(
             self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
         )
+        scores = self._with("PROD", scores, scale)
         if causal:
             scores = self._masked(scores, self._causal_mask(q, k))
         if mask is not None:

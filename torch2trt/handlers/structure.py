@@ -10,6 +10,7 @@ import torch
 from ..context import current_context
 from ..registry import builtin_handler, op
 from . import common
+from .elementwise import mul
 
 
 @builtin_handler("prim::Constant")
@@ -116,7 +117,9 @@ def same(ctx, x, *_):
 def dropout(ctx, x, p, train):
     """dropout(Tensor input, float p, bool train) -> Tensor"""
     if train and p > 0:
-        raise ctx.refuse("dropout in training mode is random; call module.eval() first")
+        if p < 1:
+            raise ctx.refuse("dropout in training mode is random; call module.eval() first")
+        return mul(ctx, x, 0)
     return x
 
 
