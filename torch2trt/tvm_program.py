@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from .core import GraphModule
 from .errors import ConversionError, Torch2TrtError
 from .inference import TVMInference
 from .program import Input
+
+log = logging.getLogger("torch2trt.module")
 
 
 class TVMProgram:
@@ -69,11 +72,24 @@ class TVMProgram:
             self._set_weights = lambda new: compiled.prepare(list(new.values()))
             program = TVMInference(compiled, input_names=names)
         elif self.device.type == "cuda":
-            program = TVMInference(_build_cuda(module, self.device), weights, self.device)
-            self._set_weights = program.set_params
+            program = self._compile_cuda(module, weights, names)
         else:
             raise ConversionError(f"device: got {self.device}, expected cpu or cuda for TVM")
         self.run = program.run
+
+    def _compile_cuda(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
+        """A recorded plan; TVM's virtual machine where a shape is dynamic."""
+        from .backends.cuda import Unplannable, compile_cuda
+
+        try:
+            compiled = compile_cuda(module, self.device, list(weights.values()))
+        except Unplannable as reason:
+            log.info("no plan of this program, it is run by TVM's virtual machine: %s", reason)
+            program = TVMInference(_build_cuda(module, self.device), weights, self.device)
+            self._set_weights = program.set_params
+            return program
+        self._set_weights = lambda new: compiled.prepare(list(new.values()))
+        return TVMInference(compiled, device=self.device, input_names=names)
 
     def _compile_relay(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
         """Weights are a part of the program here, so other weights compile again."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from .compiled import Compiled
+from .plan import Unplannable
 
-__all__ = ["Compiled", "compile_cuda"]
+__all__ = ["Compiled", "Unplannable", "compile_cuda"]
 
 
 def compile_cuda(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from tvm.s_tir import dlight
 from ...errors import Torch2TrtError
 from ..schedules.packing import Recipe
 from ..schedules.pipeline import _mark_elementwise
+from ..schedules.stages import Unschedulable, parse
 from .plan import Plan, make_plan
 from .rewrite import LibraryRewriter
 from .tune import chooser
@@ -22,6 +24,7 @@ from .workspace import hoist
 
 _LOG = logging.getLogger(__name__)
 UNSCHEDULED = "none"
+_SHORT = 128  # elements of a sum that one thread computes
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def schedule(mod: Any, target: Any) -> tuple[Any, dict[str, str]]:
 def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
     """One fused function by the first rule that takes it, and that rule's name."""
     gpu = dlight.gpu
-    for rule in (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()):
+    rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
+    for rule in rules[4:] if _short_sums(func) else rules:
         name = type(rule).__name__
         try:
             with target:
@@ -114,6 +118,15 @@ def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
             made = made[0] if isinstance(made, list) else made
             return made.mod["main"].with_attr("tirx.is_scheduled", True), name
     return func, UNSCHEDULED
+
+
+def _short_sums(func: Any) -> bool:
+    """Whether each element of the result is a matter of one thread: no sum of the function is long."""
+    try:
+        stages = parse(func).stages
+    except Unschedulable:
+        return False
+    return all(prod(s.reduce_extents) <= _SHORT for s in stages if s.reduce)
 
 
 def build(functions: dict[Any, Any], target: Any) -> Any:
