@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ class Compiled:
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run step by step, without a graph."""
-        outputs = self.plan.run([*inputs, *self._weights])
+        with _on_current_stream(self.device):
+            outputs = self.plan.run([*inputs, *self._weights])
         given = {t.untyped_storage().data_ptr() for t in (*inputs, *self._weights, *self.plan.literals.values())}
         return [y.clone() if y.untyped_storage().data_ptr() in given else y for y in outputs]
 
@@ -67,7 +69,7 @@ class Compiled:
         from .measure import step_seconds
 
         rows: dict[str, tuple[str, int, float]] = {}
-        with torch.no_grad():
+        with torch.no_grad(), _on_current_stream(self.device):
             times = step_seconds(self.plan, [*inputs, *self._weights], repeats)
         for step, seconds in zip(self.plan.steps, times):
             rule = self.rules.get(step.name, "") if step.kind == "kernel" else step.kind
@@ -76,3 +78,12 @@ class Compiled:
         whole = sum(seconds for _, _, seconds in rows.values()) or 1.0
         made = [Row(n, rule, calls, s, s / whole) for n, (rule, calls, s) in rows.items() if rule != "view"]
         return sorted(made, key=lambda row: -row.seconds)
+
+
+def _on_current_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """TVM's kernels are launched on torch's current stream."""
+    if device.type != "cuda":
+        return nullcontext()
+    import tvm_ffi
+
+    return tvm_ffi.use_torch_stream(torch.cuda.stream(torch.cuda.current_stream(device)))
