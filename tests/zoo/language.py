@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 _LENGTH, _WORDS = 12, 99
+_STD = 0.2  # of the weights: with the usual 0.02 outputs of layers this narrow hardly depend on the input
 _BERT = {
     "vocab_size": _WORDS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
 }  # fmt: skip
@@ -23,7 +24,7 @@ _BART = {
 }  # fmt: skip
 _VIT = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32,
-    "patch_size": 8,
+    "patch_size": 8, "initializer_range": _STD,
 }  # fmt: skip
 _SEGFORMER = {
     "num_encoder_blocks": 2, "depths": [1, 1], "hidden_sizes": [16, 32], "num_attention_heads": [1, 2],
@@ -33,7 +34,7 @@ _WHISPER = {
     "vocab_size": _WORDS, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_mel_bins": 8,
     "max_source_positions": 16, "max_target_positions": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "decoder_start_token_id": 1,
+    "decoder_start_token_id": 1, "init_std": _STD,
 }  # fmt: skip
 _CLIP = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "projection_dim": 16,
@@ -108,7 +109,7 @@ def _detr() -> Made:
     config = transformers.DetrConfig(
         backbone_config=backbone, use_timm_backbone=False, backbone=None, use_pretrained_backbone=False, d_model=32,
         encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
-        decoder_ffn_dim=64, num_queries=5,
+        decoder_ffn_dim=64, num_queries=5, init_std=_STD,
     )  # fmt: skip
     return _Call(transformers.DetrModel(config), ("pixel_values",)), (torch.randn(1, 3, 64, 64),)
 

@@ -1,4 +1,8 @@
-"""The networks of the zoo, with random weights and at reduced sizes."""
+"""The networks of the zoo, with random weights and at reduced sizes.
+
+Fully convolutional networks and those that end in an adaptive pooling take images of 64 by 64; 96 where strides and
+windows ask for more, 224 (or ``image_size=64``) where the network is made for one size; videos 8 or 16 frames.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ _SIZES = {
     "inception_v3": 96, "googlenet": 96, "maxvit_t": 224, "alexnet": 96, "s3d": 224, "mc3_18": 48, "r3d_18": 48,
     "r2plus1d_18": 48,
 }  # fmt: skip
+_CALIBRATION = 8  # inputs
 _FRAMES = {"s3d": 16, "mvit_v1_b": 16, "mvit_v2_s": 16}
 
 _TIMM_BY_SIZE = {
@@ -89,18 +94,38 @@ def _timm(name: str, size: int) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     return timm.create_model(name, pretrained=False), (torch.randn(1, 3, size, size),)
 
 
-def calibrated(net: nn.Module) -> nn.Module:
-    """The network in eval mode, with random batch statistics, and no parameter at one value (zeros hide errors)."""
+def other(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Inputs unlike those of the trace: what the trace froze shows."""
+    return tuple(torch.randn_like(x) if x.is_floating_point() else x.flip(-1) for x in inputs)
+
+
+def calibrated(net: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    """The network in eval mode, such that its outputs depend on its inputs and on every parameter.
+
+    Batch statistics come from random inputs: with others the activations of a deep network die away and its outputs
+    are those of the last bias. The means are spread by two standard deviations: around their own means a deep network
+    of random weights is chaotic, and float32 differs from float64. Parameters at one value (zeros, 1e-6) get noise.
+    """
     generator = torch.Generator().manual_seed(0)
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
     for parameter in net.parameters():
         if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.data.add_(noise, alpha=0.05)
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    hooks = [norm.register_forward_pre_hook(partial(_take_statistics, generator)) for norm in norms]
+    if hooks:
+        with torch.no_grad():
+            net.eval()(*(torch.randn(_CALIBRATION, *x.shape[1:], generator=generator) for x in inputs))
+    for hook in hooks:
+        hook.remove()
     return net.eval()
+
+
+def _take_statistics(generator: torch.Generator, norm: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+    variance, mean = torch.var_mean(given[0].transpose(0, 1).flatten(1), 1)
+    variance = variance.clamp_min(0.3 * float(variance.mean()))
+    norm.running_mean.copy_(mean + 2 * variance.sqrt() * torch.randn(mean.shape, generator=generator))
+    norm.running_var.copy_(variance * (1 + torch.rand(mean.shape, generator=generator)))
 
 
 def networks() -> dict[str, Network]:
