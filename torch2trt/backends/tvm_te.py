@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from math import copysign
 from typing import Any
 
 from .tvm_names import expr_dtype, te, tirx
@@ -153,6 +154,36 @@ def atanh(x: Expr) -> Expr:
     return tirx.Select(size == const(0, x), x, signed)
 
 
+def _zero(x: Expr) -> Expr:
+    """A number that is zero in a form that TVM does not simplify; every other expression is itself.
+
+    TVM takes x * 0 and 0 / x for 0, also where x is NaN or infinite, and -0 + 0 for -0.
+    """
+    if not isinstance(x, tirx.FloatImm) or x.value != 0:
+        return x
+    name = dtype_name(x)
+    bits = int(name.lstrip("bfloat"))
+    negative = tirx.reinterpret(name, tirx.const(-(2 ** (bits - 1)), f"int{bits}"))
+    return negative if copysign(1, x.value) < 0 else negative * const(-1, x)
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    return _zero(a) + _zero(b)
+
+
+def subtract(a: Expr, b: Expr) -> Expr:
+    """A sum, because TVM takes x - x for 0 and (x + y) - x for y, which floats are not."""
+    return _zero(a) + b * const(-1, b) if is_float(a) else a - b
+
+
+def multiply(a: Expr, b: Expr) -> Expr:
+    return _zero(a) * _zero(b)
+
+
+def divide(a: Expr, b: Expr) -> Expr:
+    return _zero(a) / _zero(b)
+
+
 def relu(x: Expr) -> Expr:
     """NaN and -0 stay, as in PyTorch."""
     return tirx.Select(x < const(0, x), const(0, x), x)
@@ -274,7 +305,8 @@ EXACT: dict[str, Scalar] = {
     **{name: getattr(tirx, name) for name in LIBM.split()},
     "tanh": tanh, "sinh": sinh, "cosh": cosh, "atanh": atanh, "maximum": maximum, "minimum": minimum,
     "equal": equal, "not_equal": not_equal, "nn.relu": relu, "isnan": tirx.isnan, "isinf": tirx.isinf,
-    "power": tirx.pow, "atan2": tirx.atan2,
+    "add": add, "subtract": subtract, "multiply": multiply, "divide": divide, "power": tirx.pow,
+    "atan2": tirx.atan2, "round": tirx.nearbyint,
 }  # by operator: what replaces TVM's own lowering, which loses NaN, small numbers or half precision  # fmt: skip
 
 

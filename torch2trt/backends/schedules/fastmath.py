@@ -62,11 +62,16 @@ def _horner(x: Any, coefficients: Sequence[float]) -> Any:
     return result
 
 
+def _bounded(x: Any, low: float, high: float) -> Any:
+    """`x` between two numbers; of a comparison with NaN the second operand remains."""
+    return tirx.min(const(high), tirx.max(const(low), x))
+
+
 def exp(x: Any) -> Any:
     """e to the x; 0 below -86.6, infinity above the largest float32."""
 
     def scaled(x: Any) -> Any:
-        bounded = tirx.min(tirx.max(x, const(_EXP_LOW)), const(_EXP_HIGH))
+        bounded = _bounded(x, _EXP_LOW, _EXP_HIGH)
         power = tirx.floor(bounded * const(1.4426950408889634) + const(0.5))
         return _let(bounded, lambda b: _let(power, lambda n: tail(x, b, n)))
 
@@ -92,7 +97,7 @@ def erf(x: Any) -> Any:
     def ratio(b: Any) -> Any:
         return _let(b * b, lambda t: b * _horner(t, _ERF_P) / _horner(t, _ERF_Q))
 
-    return _let(tirx.min(tirx.max(x, const(-4.0)), const(4.0)), ratio)
+    return _let(_bounded(x, -4.0, 4.0), ratio)
 
 
 def tanh(x: Any) -> Any:
