@@ -205,6 +205,19 @@ def test_numbers_on_narrower_vectors(case: Case, mcpu: str) -> None:
     assert case.rule in check(case, target).rules.values()
 
 
+def test_the_target_keeps_to_the_instructions_that_pytorch_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CodeTarget.of(host_target()).features
+    if "avx2" not in whole:
+        pytest.skip("this CPU has no AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    narrow = CodeTarget.of(host_target()).features
+    assert "avx2" in narrow and narrow <= whole and not any(f.startswith("avx512") for f in narrow)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    assert "avx" not in CodeTarget.of(host_target()).features
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "something new")
+    assert CodeTarget.of(host_target()).features == whole
+
+
 def network() -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
     """Two convolutions with a residual and a squeeze-and-excitation gate, pooled into a linear layer."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _INSTRUCTIONS = re.compile(r"(sse|ssse|avx|fma|f16c|bmi|amx|neon|sve|sme|dotprod|i8mm)[\w.-]*$")
+_RESTRICTIONS = {"default": ("x86-64", "sse2"), "avx2": ("core-avx2", "avx2")}  # with a feature that it needs
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -57,6 +58,9 @@ class CodeTarget:
 def host_target(mcpu: str | None = None, cores: int | None = None) -> Any:
     """The TVM target of this machine, or of the processor that LLVM calls `mcpu`.
 
+    Where the environment variable `ATEN_CPU_CAPABILITY` restricts PyTorch to fewer instructions than this machine has,
+    the target keeps to them too.
+
     Args:
         mcpu: LLVM's name of a processor, such as "core-avx2"; this machine's by default.
         cores: the number of threads to divide the work for; `torch.get_num_threads()` by default.
@@ -64,12 +68,19 @@ def host_target(mcpu: str | None = None, cores: int | None = None) -> Any:
     import torch
     import tvm
 
+    mcpu = mcpu or _restriction()
     name = mcpu or tvm.get_global_func("tvm.codegen.llvm.GetHostCPUName")()
     target = {"kind": "llvm", "mcpu": name, "num-cores": cores or torch.get_num_threads()}
     if not mcpu and not _known(tvm, name):
         target.pop("mcpu")
         target["mattr"] = [f"+{feature}" for feature in sorted(host_features())]
     return tvm.target.Target(target)
+
+
+def _restriction() -> str | None:
+    """LLVM's name of the processor that PyTorch was told to use the instructions of; None without such a wish."""
+    name, needed = _RESTRICTIONS.get(os.environ.get("ATEN_CPU_CAPABILITY", ""), (None, ""))
+    return name if needed in host_features() else None
 
 
 def _known(tvm: Any, name: str) -> bool:
