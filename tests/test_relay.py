@@ -106,6 +106,33 @@ def test_outputs_that_are_inputs_weights_literals_or_twice_the_same() -> None:
         assert torch.equal(got, expected)
 
 
+def test_many_inputs_keep_their_order() -> None:
+    inputs = [torch.rand(2, 3) for _ in range(20)]
+    weights = [torch.rand(3) for _ in range(12)]
+
+    def program(*xs: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(i + 1) * x + weights[i % 12] for i, x in enumerate(xs)]).sum(0)
+
+    names = [f"{chr(122 - i)}_in" for i in range(20)]
+    outputs, params = convert(program, *inputs, names=names)
+    function = relay.Function(relay.analysis.free_vars(outputs), outputs)
+    run = torch2trt.TVMInference(build_relay(function, params))
+    assert run.input_names == tuple(names)
+    assert torch.allclose(run.run(*inputs)[0], program(*inputs))
+
+
+@pytest.mark.parametrize(("dtype", "options"), [("float32", {"ceil_mode": True}), ("int32", {})])
+def test_what_the_own_max_pool_does_not_cover_stays_with_tvm(
+    dtype: str, options: dict[str, Any]
+) -> None:
+    x = torch.arange(36, dtype=getattr(torch, dtype)).reshape(1, 1, 6, 6)
+    var = relay.var("x", shape=tuple(x.shape), dtype=dtype)
+    pool = relay.nn.max_pool2d(var, (3, 3), (2, 2), (1, 1), (0, 0), **options)
+    run = torch2trt.TVMInference(build_relay(relay.Function([var], pool), {}))
+    expected = nn.functional.max_pool2d(x.float(), 3, 2, **options)
+    assert torch.equal(run.run(x)[0].float(), expected)
+
+
 def test_a_weight_used_twice_is_one_parameter() -> None:
     layer = nn.Linear(4, 4)
     _, params = convert(lambda x: layer(layer(x)), torch.rand(2, 4))

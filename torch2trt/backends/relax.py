@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from tvm import relax, tirx
 
 from . import relax_exact
 from .base import Dim, Operand, Tensor
-from .tvm_base import DTYPE_NAMES, TORCH_DTYPES
+from .tvm_base import DTYPE_NAMES
 from .tvm_index import IndexPrimitives
 from .tvm_math import MathPrimitives
 from .tvm_nn import NetworkPrimitives
@@ -85,11 +86,9 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         block = self.network._end_block()
         self._open_blocks.clear()
         sequence = relax.SeqExpr([block], body)
-        weights = list(self.tvm_weight_dict)
-        known = [*self._inputs, *weights]
-        free = [v for v in relax.analysis.free_vars(sequence) if not any(v.same_as(k) for k in known)]
-        inputs = [*self._inputs, *[v for v in free if isinstance(v.ty, relax.TensorType)]]
-        params = [*inputs, *weights]
+        brought = self._brought(relax.analysis.free_vars(sequence))
+        inputs = [*self._inputs, *[v for v in brought if isinstance(v.ty, relax.TensorType)]]
+        params = [*inputs, *self.tvm_weight_dict]
         self.network.begin_scope(params)
         sequence = self.network.normalize(sequence)
         self.network.end_scope()
@@ -114,20 +113,17 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         return isinstance(value, relax.Expr) and not isinstance(value, tirx.IntImm) and tvm.ir.is_prim_expr(value)
 
     def shape(self, x: Tensor) -> tuple[Dim, ...]:
-        x = self.normalize(x)
-        if x.ty.shape is None:
+        shape = self._type(x).shape
+        if shape is None:
             raise self.refuse(f"the shape of {x} is not known to Relax")
-        return tuple(int(d) if isinstance(d, tirx.IntImm) else d for d in x.ty.shape)
+        return tuple(int(d) if isinstance(d, tirx.IntImm) else d for d in shape)
 
-    def dtype(self, x: Tensor) -> torch.dtype:
-        return TORCH_DTYPES[str(self.normalize(x).ty.dtype)]
+    def _type(self, x: Tensor) -> relax.TensorType:
+        return self.normalize(x).ty
 
     def op(self, name: str) -> Callable[..., relax.Expr]:
         """The Relax operator of a dotted name, such as ``nn.relu``."""
-        result: Any = relax.op
-        for part in name.split("."):
-            result = getattr(result, part)
-        return result
+        return attrgetter(name)(relax.op)
 
     def emit(self, expr: relax.Expr, role: str = "") -> Tensor:
         """Bind `expr` to a new variable named by scope and role; its shape and dtype are known from then on."""
@@ -154,5 +150,5 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
 
     def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
         if all(isinstance(d, int) for d in dims):
-            return self.literal(torch.tensor(list(dims), dtype=dtype))
+            return super().size_tensor(dims, dtype)
         return self.cast(self.emit(relax.op.shape_to_tensor(relax.ShapeExpr(list(dims)))), dtype)

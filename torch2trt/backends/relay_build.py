@@ -25,17 +25,20 @@ def relay_target(mcpu: str | None = None) -> tvm.target.Target:
         for what in ("ProcessTriple", "HostCPUName", "HostCPUFeatures")
     )
     if host == "generic":
-        known = [cpu for feature, cpu in _NEWEST.items() if all(bool(features.get(f, False)) for f in feature.split())]
+        present = {str(name) for name, has in features.items() if has}
+        known = [cpu for needs, cpu in _NEWEST.items() if present.issuperset(needs.split())]
         host = known[0] if known else host
     return tvm.target.Target(f"llvm -mtriple={triple} -mcpu={mcpu or host}")
 
 
-def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3) -> Any:
+def build_relay(
+    module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3
+) -> Any:
     """``relay.build`` with clear errors.
 
     Args:
         module: an ``IRModule`` or a ``relay.Function``.
-        params: the weights by name; they become a part of the program, in the layout its kernels want.
+        params: the weights by name; they become a part of the program, in its kernels' layout.
         target: by default this machine.
         opt_level: of TVM's ``PassContext``.
 
@@ -51,9 +54,9 @@ def build_relay(module: Any, params: Mapping[str, Any], target: Any = None, opt_
 
 
 class GraphExecutor:
-    """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors, which are copied.
+    """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors.
 
-    TVM's thread pool, one for the process, gets the size of PyTorch's.
+    These are copied. TVM's thread pool, one for the process, gets the size of PyTorch's.
 
     Attributes:
         input_names: the inputs in the order of the function, without the weights.
@@ -62,10 +65,10 @@ class GraphExecutor:
     def __init__(self, factory: Any, device: torch.device) -> None:
         module = getattr(factory, "module", factory)
         tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES, torch.get_num_threads())
-        self._executor = graph_executor.GraphModule(module["default"](tvm.device(device.type, device.index or 0)))
+        place = tvm.device(device.type, device.index or 0)
+        self._executor = graph_executor.GraphModule(module["default"](place))
         self._device = device
-        graph = json.loads(module["get_graph_json"]())
-        weights = {str(name) for name in module["get_graph_params"]()}
+        graph, weights = json.loads(module["get_graph_json"]()), module["get_graph_params"]()
         names = [graph["nodes"][i]["name"] for i in graph["arg_nodes"]]
         self.input_names = [name for name in names if name not in weights]
 
@@ -77,10 +80,11 @@ class GraphExecutor:
         """
         for name, value in zip(self.input_names, inputs):
             slot, given = self._executor.get_input(name), value.cpu().numpy()
-            if tuple(slot.shape) != given.shape or slot.dtype != given.dtype.name:
-                got, expected = f"{given.dtype.name}{list(given.shape)}", f"{slot.dtype}{list(slot.shape)}"
+            got, expected = (f"{array.dtype}{list(array.shape)}" for array in (given, slot))
+            if got != expected:
                 raise InputMismatchError(f"input {name!r}: got {got}, expected {expected}")
             slot.copyfrom(given)
         self._executor.run()
-        outputs = [self._executor.get_output(i).numpy() for i in range(self._executor.get_num_outputs())]
+        count = self._executor.get_num_outputs()
+        outputs = [self._executor.get_output(i).numpy() for i in range(count)]
         return [torch.from_numpy(y).to(self._device) for y in outputs]

@@ -10,7 +10,7 @@ import torch
 
 from ..fold import fold_batch_norm
 from ..graph import Graph
-from .base import Operand, SymbolicContext, Tensor
+from .base import Dim, Operand, SymbolicContext, Tensor
 
 DTYPE_NAMES = {
     torch.float64: "float64", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16",
@@ -56,12 +56,16 @@ class TVMContext(SymbolicContext):
         raise self._missing("normalize")
 
     def te(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
-        """Emit a call of a TE function; 0-d constants among `args` are inlined where a tensor remains."""
-        raise self._missing("te")
+        """Emit a call of a TE function; 0-d constants among `args` may be inlined."""
+        return self.te_index(function, *args, name=name)
 
     def te_index(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
         """Like ``te``, with 0-d constants as tensors."""
         raise self._missing("te_index")
+
+    def _type(self, x: Tensor) -> Any:
+        """What the dialect knows of `x`: its shape and dtype."""
+        raise self._missing("type")
 
     def _variable(self, name: str, shape: Sequence[int], dtype: str) -> Any:
         raise self._missing("constant")
@@ -70,6 +74,9 @@ class TVMContext(SymbolicContext):
         return value
 
     # ---- values ----------------------------------------------------------------------------------------------------
+    def dtype(self, x: Tensor) -> torch.dtype:
+        return TORCH_DTYPES[str(self._type(x).dtype)]
+
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
         key = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else id(value)
         if key not in self._weights:
@@ -81,6 +88,14 @@ class TVMContext(SymbolicContext):
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
         return self.constant(value, role) if isinstance(value, torch.Tensor) else self.normalize(value)
+
+    def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
+        return self.literal(torch.tensor(list(dims), dtype=dtype))
+
+    def _brought(self, variables: Sequence[Any]) -> list[Any]:
+        """Those among `variables` that a caller brought: made by neither `input` nor `constant`."""
+        known = [*self._inputs, *self.tvm_weight_dict]
+        return [v for v in variables if not any(v.same_as(k) for k in known)]
 
     def tvm_dtype(self, dtype: torch.dtype) -> str:
         """The name TVM has for `dtype`."""

@@ -13,7 +13,7 @@ from .tvm_names import te, tirx
 
 def max_pool(
     x: te.Tensor, axes: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
-    before: Sequence[int], after: Sequence[int], dilation: Sequence[int], tag: str = "",
+    before: Sequence[int], after: Sequence[int], dilation: Sequence[int],
 ) -> te.Tensor:  # fmt: skip
     """Max pooling over the spatial `axes` of a float tensor in any layout."""
     if any(before) or any(after):
@@ -31,7 +31,7 @@ def max_pool(
             at[axis] = index[axis] * s + r.var * d
         return T.max_reducer(x(*at), axis=window)
 
-    return te.compute(shape, compute, name="max_pool", tag=tag)
+    return te.compute(shape, compute, name="max_pool", tag="pool_max")
 
 
 def normalize(
