@@ -89,6 +89,8 @@ def onnxruntime(setting: Setting) -> Call:
         raise BackendUnavailableError("the ONNX Runtime row is for the CPU")
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads would wait actively for 20 ms after each call, and take the cores from the next contender.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     model = onnx_bytes(setting.module, setting.example)
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: setting.example.numpy()}
