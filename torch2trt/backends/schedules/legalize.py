@@ -5,10 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from tvm import relax, te, tirx
+from tvm import ir, relax, te, tirx
 from tvm.relax.transform.legalize_ops.linear_algebra import _matmul as default_matmul
 from tvm.relax.transform.legalize_ops.nn import _nn_group_norm as default_group_norm
-from tvm.relax.transform.legalize_ops.nn import _nn_layer_norm as default_layer_norm
 
 from .layout import static_shape
 from .matmul import matmul
@@ -24,17 +23,22 @@ def _matmul(bb: relax.BlockBuilder, call: Any) -> Any:
     )
 
 
+def _registered(bb: relax.BlockBuilder, call: Any) -> Any:
+    """The legalisation that the operator has outside of this module, which may replace TVM's own."""
+    return ir.Op.get(call.op.name).get_attr("FLegalize")(bb, call)
+
+
 def _layer_norm(bb: relax.BlockBuilder, call: Any) -> Any:
     """Normalisation over trailing axes from the mean of squared differences, which does not cancel."""
     attrs, shape = call.attrs, static_shape(call.args[0])
     axes = sorted(int(a) % len(shape) for a in attrs.axes) if shape else []
     trailing = bool(axes) and axes == list(range(len(shape) - len(axes), len(shape)))
     if not trailing or str(call.ty.dtype) != "float32" or len(call.args) != 3:
-        return default_layer_norm(bb, call)
+        return _registered(bb, call)
     count = len(axes)
     weight = call.args[1:] if attrs.center and attrs.scale else None
     if weight is None:
-        return default_layer_norm(bb, call)
+        return _registered(bb, call)
     return bb.call_te(
         lambda x, g, b: layer_norm(x, g, b, count, float(attrs.epsilon)),
         *call.args,
