@@ -254,8 +254,11 @@ REFUSALS = {
     ),
     "resize-mode": lambda c: c.resize(c.input("x", (1, 1, 4), torch.float32), (8,), "area", False, (None,)),
     "pad-mode": lambda c: c.pad(c.input("x", (4,), torch.float32), (1,), (1,), "edge"),
-    "conv-int": lambda c: c.conv(
-        c.input("x", (1, 1, 4), torch.int64), torch.ones(1, 1, 1).long(), None, (1,), [(0, 0)], (1,), 1
+    "avg-pool-int": lambda c: c.avg_pool(
+        c.input("x", (1, 1, 4), torch.int64), (2,), (1,), (0,), False, True
+    ),
+    "conv-mixed": lambda c: c.conv(
+        c.input("x", (1, 1, 4), torch.int64), torch.ones(1, 1, 1), None, (1,), [(0, 0)], (1,), 1
     ),
     "unary-int": lambda c: c.unary("exp", c.input("x", (4,), torch.int64)),
     "binary-float": lambda c: c.binary("bitwise_and", c.input("x", (4,), torch.float32), torch.ones(4)),

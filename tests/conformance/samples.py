@@ -16,7 +16,7 @@ DTYPES = (torch.float32, torch.float16, torch.int64, torch.bool)
 _GENERATED = 64  # samples that a database entry may generate before some are chosen
 _MARK = object()
 
-TIES = ("sort", "argsort", "topk", "kthvalue")  # in which order equal values come is not determined
+TIES = ("sort", "argsort", "topk", "kthvalue", "mode")  # which of equal values comes first is not determined
 EXCLUDED = {
     "multinomial": "random",
     **dict.fromkeys(

@@ -38,6 +38,7 @@ CASES = [
     case("quantize_per_tensor", lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize(), STEPS,
          refused=dict.fromkeys(("tensorrt", "tvm"), "quantised"), oracle="same"),
     case("cosine_similarity", F.cosine_similarity, (3, 4, 5), (3, 4, 5)),
+    case("cosine_similarity_repeated", lambda x, y: F.cosine_similarity(x, y, dim=-2), (1, 2, 3), (2, 1, 3)),
     case("cosine_similarity_broadcast", lambda x, y: F.cosine_similarity(x, y * 1e-9, dim=-1), (3, 1, 5), (4, 5)),
     case("pairwise_distance", F.pairwise_distance, (3, 5), (3, 5)),
     case("pairwise_distance_keep", lambda x, y: F.pairwise_distance(x, y, p=3.0, keepdim=True), (3, 5), (5,)),

@@ -38,6 +38,7 @@ CASES = [
     case("addcdiv", lambda x, y, z: torch.addcdiv(x, y, z, value=2), (3, 5), (3, 5), POSITIVE),
     case("logaddexp", lambda x, y: (torch.logaddexp(x * 50, y * 50), torch.logaddexp2(x, y)), (3, 5), (3, 5)),
     case("logaddexp_infinite", torch.logaddexp, SPECIAL, SPECIAL, oracle="same"),
+    case("logit_eps_above_half", lambda x: torch.logit(x, 0.75), torch.tensor([0.1, 0.5, 0.9, torch.nan])),
     case("logit", lambda x: (torch.logit(x), torch.logit(x, 0.2)), UNIT * 0.9),
     case("erfc", lambda x: torch.erfc(x * 2), (3, 5)),
     case("xlogy", torch.xlogy, torch.tensor([0.0, 2.0, 0.0, 1.0]), torch.tensor([0.0, 3.0, torch.nan, torch.inf])),

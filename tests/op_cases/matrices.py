@@ -44,10 +44,12 @@ CASES = [
     case("frobenius_norm", lambda x: torch.frobenius_norm(x, [1, 2]), (2, 3, 4)),
     case("renorm", lambda x: torch.renorm(x, 2, 0, 1.5), (3, 4)),
     case("dist", lambda x, y: torch.dist(x, y, 3), (3, 4), (3, 4)),
+    case("dist_half", lambda x: torch.dist(x, -x, 4), (torch.arange(60.0) / 4).half()),
     case("cdist", lambda x, y: (torch.cdist(x, y), torch.cdist(x, y, p=1.0)), (2, 3, 4), (2, 5, 4)),
     case("pdist", lambda x: torch.pdist(x, 2.0), (5, 3)),
     case("trapezoid", lambda y: torch.trapezoid(y, dx=0.5, dim=0), (4, 3)),
     case("trapezoid_x", lambda y: torch.trapezoid(y, torch.tensor([0.0, 1.0, 3.0])), (4, 3)),
     case("diff", lambda x: torch.diff(x, n=2, dim=0), (5, 3)),
+    case("diff_of_order_zero", lambda x: torch.diff(x, 0, append=x), (5, 3)),
     case("diff_bool", lambda x: torch.diff(x, append=x), BOOLS),
 ]  # fmt: skip

@@ -19,11 +19,18 @@ class NetworkMixin(IntConvMixin):
 
     # ---- products --------------------------------------------------------------------------------------------------
     def matmul(self, a: Operand, b: Operand) -> Tensor:
+        if self.dtype_of(a) not in FLOATS:
+            return self._int_matmul(*self.align(a, b))
+        (a, before), (b, after) = self._factor(a), self._factor(b)
         a, b = self.align(a, b)
-        if self.dtype(a) not in FLOATS:
-            return self._int_matmul(a, b)
-        plain = self.trt.MatrixOperation.NONE
-        return self.out(self.network.add_matrix_multiply(a, plain, b, plain))
+        return self.out(self.network.add_matrix_multiply(a, before, b, after))
+
+    def _factor(self, x: Operand) -> tuple[Operand, Any]:
+        """A factor and how the layer takes it; a transposed constant as it lies in memory, uncopied."""
+        operations = self.trt.MatrixOperation
+        if not self.is_tensor(x) and not x.is_contiguous() and x.mT.is_contiguous():
+            return x.mT, operations.TRANSPOSE
+        return x, operations.NONE
 
     def _int_matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """TensorRT multiplies float matrices only: products on one more dimension, then their sum."""

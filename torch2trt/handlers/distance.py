@@ -6,12 +6,13 @@ from ..registry import op
 from .common import promote, rank, to_float
 from .elementwise import abs_, add, clamp_min, div, mul, pow_, sqrt, square, sub
 from .reduction import amax, amin, sum_
+from .shape import broadcast_tensors
 
 
 @op("aten::cosine_similarity")
 def cosine_similarity(ctx, x1, x2, dim=1, eps=1e-8):
     """cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor"""
-    x1, x2 = (to_float(ctx, x) for x in promote(ctx, x1, x2))
+    x1, x2 = (to_float(ctx, x) for x in broadcast_tensors(ctx, promote(ctx, x1, x2)))
     lengths = [clamp_min(ctx, sqrt(ctx, sum_(ctx, square(ctx, x), [dim], True)), eps) for x in (x1, x2)]
     return sum_(ctx, mul(ctx, div(ctx, x1, lengths[0]), div(ctx, x2, lengths[1])), [dim])
 

@@ -8,15 +8,19 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axes, axis, dtype, dtype_of, rank, shape, tensor, to_float
+from .common import axes, axis, dtype, dtype_of, rank, shape, tensor, to_float, widened
 from .elementwise import abs_, add, div, gt, mul, ne, pow_, sqrt, sub, where
 from .reduction import amax, amin, sum_
 from .shape import cat, reshape, slice_, unsqueeze
 
 
 def vector_norm(ctx: Any, x: Any, order: float, dim: Any, keepdim: bool) -> Any:
-    """The `order`-norm over `dim`, all dimensions where that is None or empty."""
-    over = list(axes(ctx, x, dim))
+    """The `order`-norm over `dim`, all dimensions where that is None or empty; half precision is rounded once."""
+    kind = dtype(ctx, x)
+    return tensor(ctx, _wide_norm(ctx, widened(ctx, x), order, list(axes(ctx, x, dim)), keepdim), kind)
+
+
+def _wide_norm(ctx: Any, x: Any, order: float, over: list[int], keepdim: bool) -> Any:
     size = abs_(ctx, x)
     if not over:
         return tensor(ctx, ne(ctx, x, 0), dtype(ctx, x)) if order == 0 else size
@@ -140,6 +144,8 @@ def _trapezoid(ctx: Any, y: Any, widths: Any, dim: int) -> Any:
 @op("aten::diff")
 def diff(ctx, x, n=1, dim=-1, prepend=None, append=None):
     """diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor"""
+    if not n:
+        return x
     parts = [v for v in (prepend, x, append) if v is not None]
     x = cat(ctx, parts, dim) if len(parts) > 1 else x
     for _ in range(n):

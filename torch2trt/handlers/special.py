@@ -134,9 +134,10 @@ def logaddexp2(ctx, x, other):
 
 @op("aten::logit", "aten::special_logit")
 def logit(ctx, x, eps=None):
-    """logit(Tensor self, float? eps=None) -> Tensor"""
+    """logit(Tensor self, float? eps=None) -> Tensor; eps is the bound that counts where it is above 1 - eps"""
     x = to_float(ctx, x)
-    x = x if eps is None else clamp(ctx, x, eps, 1 - eps)
+    if eps is not None:
+        x = where(ctx, lt(ctx, x, eps), tensor(ctx, eps, dtype(ctx, x)), clamp(ctx, x, None, 1 - eps))
     return log(ctx, div(ctx, x, sub(ctx, 1, x)))
 
 
