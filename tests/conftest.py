@@ -1,5 +1,6 @@
 """Shared by all tests: the marks, the seed, and the folder of helpers on the path."""
 
+from typing import Any
 
 import pytest
 import torch
@@ -15,3 +16,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A machine on which simulated engines run; what it was asked to build."""
+    import simulated_engine
+
+    return simulated_engine.install(monkeypatch)

@@ -2,7 +2,9 @@
 
 import copy
 import time
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -39,6 +41,10 @@ SEEN = {
     "mode": lambda m: m.eval(),
     "initialised": lambda m: nn.init.zeros_(m[0].weight),
     "optimiser": lambda m: step(m),
+    "first buffer of a module": lambda m: m[0].register_buffer("more", torch.ones(1)),
+    "first submodule of a module": lambda m: m[0].add_module("more", nn.ReLU()),
+    "hook of a submodule": lambda m: m[0].register_forward_hook(print),
+    "pre-hook of a submodule": lambda m: m[1].register_forward_pre_hook(print),
 }
 
 
@@ -77,10 +83,38 @@ def test_tensor_attributes_that_are_no_buffers():
     assert not unchanged(model, lambda m: delattr(m, "table"))
 
 
-def test_tensors_without_versions_do_not_break_it():
+def test_tensors_without_versions_are_known_by_their_memory():
     with torch.inference_mode():
         model = net()
+        assert unchanged(model, lambda m: m.state_dict())
+        assert not unchanged(model, SEEN["new data"])
+
+
+def test_new_data_at_the_address_of_the_old():
+    memory, model = np.zeros((3, 3), "f4"), net()
+    model[0].weight.data = torch.from_numpy(memory)
+
+    def change(model):
+        memory[...] = 1
+        model[0].weight.data = torch.from_numpy(memory)
+
     assert unchanged(model, lambda m: m.state_dict())
+    assert not unchanged(model, change)
+
+
+def test_a_watch_keeps_no_memory_of_replaced_values():
+    model = net()
+    watch, storage = Watch(model), weakref.ref(model[0].weight.untyped_storage())
+    model.half()
+    assert storage() is None and not watch.unchanged()
+
+
+def test_hooks_of_the_module_itself_and_of_all_modules():
+    assert unchanged(net(), lambda m: m.register_forward_hook(print))
+    handles = []
+    everywhere = nn.modules.module.register_module_forward_hook
+    assert not unchanged(net(), lambda m: handles.append(everywhere(lambda *given: None)))
+    handles[0].remove()
 
 
 def test_asking_is_cheap():

@@ -6,6 +6,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch.utils import _pytree as pytree
 from .context import torch_network
 from .core import GraphModule
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
+from .hooks import call_with_hooks, has_hooks
 from .program import Input
 from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
 _is_tracing = torch._C._is_tracing
+_converted: ContextVar[Any] = ContextVar("converted", default=None)  # the module being traced
 
 
 @dataclass
@@ -75,6 +78,9 @@ class CompiledModule(nn.Module, ABC):
     gradients. Not noticed are values written through ``tensor.data`` or by a replayed CUDA graph,
     and plain Python attributes: call ``refit()`` or ``reset()`` after such a change.
 
+    Forward hooks of the module itself are called at each call. Those of its submodules are traced:
+    what they compute with tensors is part of the program, and they are called when it is made.
+
     Whatever goes wrong, the module works on: in train mode, or in eval mode with other inputs.
     """
 
@@ -91,7 +97,14 @@ class CompiledModule(nn.Module, ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.training or _is_tracing():
+            if _converted.get() is self:
+                return self._slow_forward(*args, **kwargs)
             return super().__call__(*args, **kwargs)
+        if has_hooks(self):
+            return call_with_hooks(self, self._call_compiled, args, kwargs)
+        return self._call_compiled(*args, **kwargs)
+
+    def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         state = self.__dict__["_compiled"]
         plan = None if kwargs else state.plans.get(_plan_key(args))
         if plan is not None:
@@ -150,7 +163,8 @@ class CompiledModule(nn.Module, ABC):
             state.latest = variant
             if not kwargs and all(isinstance(x, torch.Tensor) for x in args):
                 plain = len(outputs) == 1 and result is outputs[0]
-                state.plans[_plan_key(args)] = (variant.program.run, None if plain else variant.pack)
+                pack = None if plain else variant.pack
+                state.plans[_plan_key(args)] = (variant.program.run, pack)
             return result
 
     def _notice_changes(self, state: _State) -> None:
@@ -199,7 +213,7 @@ class CompiledModule(nn.Module, ABC):
 
     @torch.no_grad()
     def _eager(self, args: Any, kwargs: Any) -> Any:
-        return super().__call__(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def _trace(self, args: Any, kwargs: Any, inputs: Sequence[Input]) -> GraphModule:
         """Trace at a batch of 2 where the batch is dynamic, because a dimension of 1 broadcasts.
@@ -208,7 +222,11 @@ class CompiledModule(nn.Module, ABC):
             ConversionError: sizes that should be dynamic are constants of the program.
         """
         args, kwargs, other_args, other_kwargs = _examples(args, kwargs, inputs)
-        graph = GraphModule(self, args, example_kwargs=kwargs)
+        token = _converted.set(self)
+        try:
+            graph = GraphModule(self, args, example_kwargs=kwargs)
+        finally:
+            _converted.reset(token)
         if any(i.ranges for i in inputs):
             expected = self._eager(other_args, other_kwargs)
             if not _gives(graph, other_args, other_kwargs, expected):

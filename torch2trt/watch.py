@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable
 from itertools import chain
-from operator import itemgetter
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules import module as _nn
 
 _training = itemgetter("training")
 _data_ptr = torch.Tensor.data_ptr
@@ -17,24 +19,23 @@ _data_ptr = torch.Tensor.data_ptr
 class Watch:
     """The state of a module's parameters, buffers, tensor attributes and submodules at one moment.
 
-    A change of values is seen in a tensor's version and address; a replaced tensor or submodule, or
-    a switched ``training`` flag, as another object. Not seen: values written through
-    ``tensor.data``, by a replayed CUDA graph or other code that does not count versions, and plain
-    Python attributes.
+    A change of values is seen in a tensor's version, and in the address and the life of its memory;
+    a replaced tensor or submodule, a hook of a submodule or a switched ``training`` flag as another
+    object. Not seen: values written through ``tensor.data``, by a replayed CUDA graph or other code
+    that does not count versions, and plain Python attributes.
     """
 
     def __init__(self, module: nn.Module):
         modules = list(module.modules())
         self._states = [m.__dict__ for m in modules]
         self._flags = list(map(_training, self._states))
-        self._groups = [
-            group
-            for m in modules
-            for group in (m._parameters, m._buffers, m._modules)
-            if group
-        ]
-        self._members = list(self._current_members())  # held, so that no other gets their ids
-        self._ids = list(map(id, self._members))
+        groups = [g for m in modules for g in (m._parameters, m._buffers, m._modules)]
+        groups += [g for m in modules[1:] for g in (m._forward_hooks, m._forward_pre_hooks)]
+        groups += [_nn._global_forward_hooks, _nn._global_forward_pre_hooks]
+        self._empty = [group for group in groups if not group]
+        self._groups = [group.values() for group in groups if group]
+        self._members = list(chain.from_iterable(self._groups))  # held, so that none is replaced by
+        # another at its address
         self._attributes = [
             (state, name, value)
             for state in self._states
@@ -42,31 +43,42 @@ class Watch:
             if isinstance(value, torch.Tensor)
         ]
         found = chain(self._members, (value for _, _, value in self._attributes))
-        self._tensors = [t for t in found if isinstance(t, torch.Tensor) and not t.is_inference()]
+        self._tensors = [value for value in found if isinstance(value, torch.Tensor)]
+        self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = self._current_versions()
         self._addresses = list(map(_data_ptr, self._tensors))
-
-    def _current_members(self) -> Iterator[Any]:
-        return chain.from_iterable(map(dict.values, self._groups))
+        self._freed: list[Any] = []
+        self._memory = _tell_when_freed(self._tensors, self._freed)
 
     def _current_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._tensors]
+        return [tensor._version for tensor in self._counted]
 
     def same_structure(self) -> bool:
         """Whether the very same tensors and submodules are there, in the same mode."""
         return (
-            list(map(id, self._current_members())) == self._ids
+            not any(self._empty)
+            and sum(map(len, self._groups)) == len(self._members)
+            and all(map(is_, chain.from_iterable(self._groups), self._members))
             and list(map(_training, self._states)) == self._flags
             and all([owner.get(name) is value for owner, name, value in self._attributes])
         )
 
     def same_values(self) -> bool:
-        """Whether no value was written since, as far as versions and addresses tell."""
+        """Whether no value was written since, as far as versions and memory tell."""
         return (
-            self._current_versions() == self._versions
+            not self._freed
+            and self._current_versions() == self._versions
             and list(map(_data_ptr, self._tensors)) == self._addresses
         )
 
     def unchanged(self) -> bool:
         """Whether structure and values are the same."""
         return self.same_values() and self.same_structure()
+
+
+def _tell_when_freed(tensors: Iterable[torch.Tensor], freed: list[Any]) -> list[Any]:
+    """Fill `freed` as soon as the memory of a tensor is, for its address may then be another's.
+
+    The references returned must be kept; they keep no memory.
+    """
+    return [weakref.ref(tensor.untyped_storage(), freed.append) for tensor in tensors]
