@@ -6,7 +6,24 @@ import math
 
 from ..registry import op
 from .common import axis, dtype, dtype_of, shape, tensor, to_float
-from .elementwise import add, clamp, div, erf, exp, gt, log, log1p, mul, neg, sigmoid, sub, tanh, where
+from .elementwise import (
+    abs_,
+    add,
+    clamp,
+    div,
+    erf,
+    exp,
+    gt,
+    le,
+    log,
+    log1p,
+    mul,
+    neg,
+    sigmoid,
+    sub,
+    tanh,
+    where,
+)
 
 
 @op("aten::relu6")
@@ -67,8 +84,6 @@ def softplus(ctx, x, beta=1, threshold=20):
 @op("aten::softsign")
 def softsign(ctx, x):
     """softsign(Tensor self) -> Tensor"""
-    from .elementwise import abs_
-
     return div(ctx, x, add(ctx, abs_(ctx, x), 1))
 
 
@@ -117,14 +132,12 @@ def glu(ctx, x, dim=-1):
 @op("aten::threshold")
 def threshold(ctx, x, threshold, value):
     """threshold(Tensor self, Scalar threshold, Scalar value) -> Tensor"""
-    return where(ctx, gt(ctx, x, threshold), x, tensor(ctx, value, dtype(ctx, x)))
+    return where(ctx, le(ctx, x, threshold), tensor(ctx, value, dtype(ctx, x)), x)
 
 
 @op("aten::hardshrink")
 def hardshrink(ctx, x, lambd=0.5):
     """hardshrink(Tensor self, Scalar lambd=0.5) -> Tensor"""
-    from .elementwise import abs_, le
-
     return where(ctx, le(ctx, abs_(ctx, x), lambd), tensor(ctx, 0, dtype(ctx, x)), x)
 
 
@@ -137,8 +150,6 @@ def softshrink(ctx, x, lambd=0.5):
 @op("aten::log_sigmoid")
 def log_sigmoid(ctx, x):
     """log_sigmoid(Tensor self) -> Tensor: min(x, 0) - log1p(exp(-|x|))"""
-    from .elementwise import abs_
-
     return sub(ctx, clamp(ctx, x, None, 0), log1p(ctx, exp(ctx, neg(ctx, abs_(ctx, x)))))
 
 

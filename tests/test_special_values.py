@@ -1,0 +1,90 @@
+"""NaN, infinity and signed zeros through fused programs.
+
+A compiler may simplify these programs as real numbers would allow.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from runners import run_tensorrt, run_tvm
+
+VALUES = torch.tensor([float("nan"), float("inf"), float("-inf"), -0.0, 0.0, -1.0, 2.0])
+PAIRS = tuple(t.reshape(-1).contiguous() for t in torch.meshgrid(VALUES, VALUES, indexing="ij"))
+
+FUNCTIONS = """
+    exp expm1 log log1p log2 log10 sin cos tan tanh sinh cosh asinh acosh atanh asin acos atan erf
+    erfc sigmoid sqrt rsqrt reciprocal round ceil floor trunc exp2 abs neg relu square sign selu celu
+    isnan isinf
+""".split()
+ACTIVATIONS = """
+    silu mish softplus logsigmoid elu relu6 hardtanh hardswish hardsigmoid hardshrink softshrink
+    softsign tanhshrink leaky_relu
+""".split()
+
+PROGRAMS = {
+    **{name: lambda x, y, f=getattr(torch, name): f(x * 2) for name in FUNCTIONS},
+    **{name: lambda x, y, f=getattr(F, name): f(x * 2) for name in ACTIVATIONS},
+    "times_zero": lambda x, y: x * 0.0,
+    "times_minus_zero": lambda x, y: x * -0.0,
+    "times_zeros": lambda x, y: x * torch.zeros_like(x),
+    "zero_divided": lambda x, y: 0.0 / (x * 2),
+    "plus_zero": lambda x, y: (x * 2) + 0.0,
+    "minus_zero": lambda x, y: (x * 2) - 0.0,
+    "zero_minus": lambda x, y: 0.0 - (x * 2),
+    "minus_itself": lambda x, y: (x * 2) - (x * 2),
+    "sum_minus_itself": lambda x, y: (x + y) - (x + y),
+    "sum_minus_a_summand": lambda x, y: (x + y) - x,
+    "difference_plus_the_subtrahend": lambda x, y: (x - y) + y,
+    "rounded_by_a_large_number": lambda x, y: (x * 0.7 + 2048.0) - 2048.0,
+    "divided_by_itself": lambda x, y: (x * 2) / (x * 2),
+    "equal_to_itself": lambda x, y: (x * 2) == (x * 2),
+    "not_above_itself": lambda x, y: (x * 2) <= (x * 2),
+    "not_less_equal": lambda x, y: torch.logical_not(x <= y),
+    "less_or_not": lambda x, y: (x < y) | (x >= y),
+    "where_minus_a_choice": lambda x, y: torch.where(x > 0, y, x) - x,
+    "where_minus_the_other": lambda x, y: torch.where(x > 0, y, x) - y,
+    "minimum_minus_an_operand": lambda x, y: torch.minimum(x, y) - x,
+    "masked_product": lambda x, y: x.masked_fill(x > y, 0.0) * y,
+    "clamped_product": lambda x, y: torch.clamp(x * 2, min=0.0) * y,
+    "alpha_zero": lambda x, y: torch.add(x, y, alpha=0),
+    "slope_zero": lambda x, y: F.leaky_relu(x * 2, 0.0),
+    "threshold": lambda x, y: F.threshold(x * 2, 0.0, 0.0),
+    "addcmul_zero": lambda x, y: torch.addcmul(x, y, y, value=0),
+    "lerp_zero": lambda x, y: torch.lerp(x, y, 0.0),
+    "remainder": lambda x, y: torch.remainder(x * 2, y),
+    "floor_divide": lambda x, y: torch.floor_divide(x * 2, y),
+    "softmax": lambda x, y: torch.softmax(x.view(7, 7) * 2, 0),
+    "softmax_of_one": lambda x, y: torch.softmax(x.view(49, 1) * 2, 1),
+    "layer_norm_of_one": lambda x, y: F.layer_norm(x.view(49, 1) * 2, [1]),
+}  # fmt: skip
+
+
+def _check(run, name: str, kind: torch.dtype) -> None:
+    inputs = tuple(x.to(kind) for x in PAIRS)
+    expected = PROGRAMS[name](*inputs)
+    (got,) = run(PROGRAMS[name], inputs)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16], ids=["float32", "float16"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_tvm(name: str, kind: torch.dtype) -> None:
+    _check(run_tvm, name, kind)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_tensorrt(name: str) -> None:
+    _check(run_tensorrt, name, torch.float32)
+
+
+SIGNED = "plus_zero minus_zero times_minus_zero zero_minus zero_divided".split()
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_tvm_keeps_the_sign_of_zero(name: str) -> None:
+    (got,) = run_tvm(PROGRAMS[name], PAIRS)
+    expected = PROGRAMS[name](*PAIRS)
+    number = ~expected.isnan()
+    assert torch.equal(torch.signbit(got)[number], torch.signbit(expected)[number])
