@@ -9,8 +9,10 @@ import textwrap
 import pytest
 import torch
 
+from torch2trt import container
 from torch2trt.__main__ import main, parse_input
 from torch2trt.backends import trt_api
+from torch2trt.engine import TensorSpec
 from torch2trt.errors import InputMismatchError
 
 needs_rtx = pytest.mark.skipif(
@@ -79,6 +81,31 @@ def test_build_then_inspect(models, capsys, model):
     assert "some_models.py(" in text
     assert main(["inspect", "net.engine", "--json"]) == 0
     assert '"output_tree"' in capsys.readouterr().out
+
+
+def test_inspect_shows_an_output_of_unknown_rank(tmp_path, capsys, monkeypatch):
+    x = TensorSpec("x", True, torch.float32, (-1, 3), ranges=(((1, 3), (2, 3), (4, 3)),))
+    y = TensorSpec("y", False, torch.int64, None)
+    path = tmp_path / "a.engine"
+    description = {"library": "tensorrt 8.6.0", "torch": "2", "gpu": None, "extra": {}}
+    tensors = {"inputs": [x.as_json()], "outputs": [y.as_json()]}
+    container.write(path, {**description, **tensors}, b"plan")
+    assert container.read(path)[0]["outputs"][0]["shape"] is None
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert '"shape": null' in capsys.readouterr().out
+    monkeypatch.setattr(trt_api, "can_run", lambda: False)
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "  x: float32[-1, 3] from 1x3 to 4x3, best at 2x3\n" in text
+    assert "  y: int64 of a rank that is known when it has run\n" in text
+
+
+def test_inspect_refuses_what_describes_no_engine(tmp_path, capsys):
+    path = tmp_path / "a.engine"
+    container.write(path, {"library": "x"}, b"plan")
+    assert main(["inspect", str(path)]) == 1
+    message = "describes no engine: it does not say torch, gpu, inputs, outputs, extra"
+    assert message in capsys.readouterr().err
 
 
 @needs_rtx

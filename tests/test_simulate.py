@@ -18,6 +18,7 @@ if not trt_api.available():
 def net() -> Net:
     builder = trt_api.create_builder()
     net = Net(trt_api.create_network(builder))
+    trt_api.record_errors(net.n)
     net.builder = builder
     return net
 
@@ -44,7 +45,7 @@ def test_layer(case: Case, net: Net, caplog) -> None:
     _, outputs = define(net.n, case)
     caplog.clear()
     found = simulate(net.n, list(case.inputs))
-    assert not caplog.records and not trt_api.take_errors(net.builder)
+    assert not caplog.records and not trt_api.take_errors(net.n)
     assert list(found) == [tensor.name for tensor in outputs]
     compare(list(found.values()), case)
 
@@ -56,7 +57,7 @@ def test_layer_builds(case: Case, net: Net) -> None:
         pytest.skip("only TensorRT-RTX builds without a GPU; test_simulate_gpu covers the others")
     define(net.n, case)
     plan = build(net.builder, net.n, [("", case)])
-    errors = trt_api.take_errors(net.builder)
+    errors = trt_api.take_errors(net.builder) + trt_api.take_errors(net.n)
     assert (plan is None) == bool(case.unbuildable), errors
 
 

@@ -92,6 +92,7 @@ def test_errors_are_collected_once_and_in_order():
     builder = trt_api.create_builder()
     network = trt_api.create_network(builder)
     trt = trt_api.trt()
+    trt_api.record_errors(network)
     x = network.add_input("x", trt.float32, (2, 3))
     assert trt_api.take_errors(network) == []
     layer = network.add_convolution_nd(x, 4, (3, 3, 3, 3), trt.Weights(), trt.Weights())

@@ -166,7 +166,8 @@ def inspect(options: Options) -> None:
     from . import container
     from .backends import trt_api
 
-    description, plan = container.read(options.file)
+    fields = ("library", "torch", "gpu", "inputs", "outputs", "extra")
+    description, plan = container.read(options.file, *fields)
     if options.json:
         _say(json.dumps(description, indent=1))
         return
@@ -176,7 +177,7 @@ def inspect(options: Options) -> None:
     for kind in ("inputs", "outputs"):
         _say(f"{kind}:")
         for spec in description[kind]:
-            _say(f"  {spec['name']}: {spec['dtype']}{spec['shape']}" + "".join(map(_range, spec["ranges"])))
+            _say(f"  {spec['name']}: {spec['dtype']}{_shape(spec)}" + "".join(map(_range, spec["ranges"])))
     weights = description["extra"].get("hashes", {})
     _say(f"weights: {len(weights)}")
     sources = description["extra"].get("sources", {}) if options.verbose else {}
@@ -185,6 +186,10 @@ def inspect(options: Options) -> None:
             _say(f"  {path}: {source}")
     if trt_api.available() and trt_api.can_run():
         _layers(options.file)
+
+
+def _shape(spec: dict[str, Any]) -> str:
+    return " of a rank that is known when it has run" if spec["shape"] is None else str(spec["shape"])
 
 
 def _range(shapes: Sequence[Sequence[int]]) -> str:

@@ -6,17 +6,16 @@ import contextlib
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import container
 from .container import EngineFileError
-from .files import locked
+from .files import locked, remove_leftovers
 
 log = logging.getLogger("torch2trt.cache")
-_HOUR = 3600.0
+_KEY = "key"  # in the description of an entry: what it is an entry for
 
 
 def default_folder() -> Path:
@@ -88,31 +87,37 @@ class EngineCache:
                 self._store(key, *found)
         return found
 
+    def discard(self, key: str) -> None:
+        """Remove an entry, if it is there."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the cache entry %s cannot be removed: %s", self.path(key), error)
+
     def _load(self, key: str) -> tuple[Mapping[str, Any], Any] | None:
         path = self.path(key)
         try:
-            found = container.read(path)
+            description, plan = container.read(path)
+            made_for = description.pop(_KEY, None)
+            if made_for != key:
+                raise EngineFileError(f"{path} was made for the key {made_for}, expected {key}")
             os.utime(path)
         except FileNotFoundError:
             return None
         except (EngineFileError, OSError) as error:
             log.warning("engine cache entry is not used and will be built again: %s", error)
             return None
-        return found
+        return description, plan
 
     def _store(self, key: str, description: Mapping[str, Any], plan: Any) -> None:
         try:
-            container.write(self.path(key), description, plan)
+            container.write(self.path(key), {**description, _KEY: key}, plan)
             self._shrink(keep=self.path(key))
         except OSError as error:
             log.warning("the engine was not stored in the cache %s: %s", self.folder, error)
 
     def _shrink(self, keep: Path) -> None:
-        old = time.time() - _HOUR
-        for leftover in self.folder.glob(".*.tmp"):  # of a process killed while writing
-            with contextlib.suppress(FileNotFoundError):
-                if leftover.stat().st_mtime < old:
-                    leftover.unlink()
+        remove_leftovers(self.folder)
         entries = []
         for path in self.folder.glob("*.engine"):
             with contextlib.suppress(FileNotFoundError):

@@ -45,12 +45,16 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: An
     write_atomic(path, [*parts, digest.digest()])
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
+def read(path: str | os.PathLike[str], *fields: str) -> tuple[dict[str, Any], memoryview]:
     """Read an engine file back: its description and its plan.
 
+    Args:
+        path: the file.
+        *fields: what the description must have.
+
     Raises:
-        EngineFileError: not an engine file, of another format, cut short, or changed since it was
-            written.
+        EngineFileError: not an engine file, of another format, cut short, changed since it was
+            written, or without one of the fields.
     """
     with open(path, "rb") as file:
         data = memoryview(file.read())
@@ -68,4 +72,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
         )
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise EngineFileError(f"{name} is damaged: its checksum does not match its content")
-    return json.loads(bytes(data[_HEAD.size : _HEAD.size + text_size])), data[start:-32]
+    description = json.loads(bytes(data[_HEAD.size : _HEAD.size + text_size]))
+    if not isinstance(description, dict):
+        description = {}
+    missing = [field for field in fields if field not in description]
+    if missing:
+        raise EngineFileError(f"{name} describes no engine: it does not say {', '.join(missing)}")
+    return description, data[start:-32]

@@ -43,6 +43,9 @@ def use_context(context: Context) -> Iterator[Context]:
 def trt_network(network: Any, **options: Any) -> Iterator[Any]:
     """Emit TensorRT layers into `network` while the block runs.
 
+    A network without an error recorder has one inside the block only. Parse ONNX files into it before
+    or after the block: an ``OnnxParser`` made inside uses that recorder again when all is deleted.
+
     Args:
         network: a ``tensorrt.INetworkDefinition``, explicit batch.
         **options: passed to ``TensorRTContext``.
@@ -52,8 +55,13 @@ def trt_network(network: Any, **options: Any) -> Iterator[Any]:
     """
     from .backends.tensorrt import TensorRTContext
 
+    unrecorded = network.error_recorder is None
     with use_context(TensorRTContext(network, **options)):
-        yield network
+        try:
+            yield network
+        finally:
+            if unrecorded:
+                network.error_recorder = None
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
 def _tensor(tensor: Any) -> str:
     if tensor is None:
         return "none;"
-    return f"{tensor.name} {tensor.dtype} {tuple(tensor.shape)};"
+    return f"{tensor.name} {tensor.dtype} {trt_api.known_dims(tensor.shape)};"
 
 
 @functools.cache

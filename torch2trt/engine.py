@@ -15,6 +15,7 @@ import torch
 
 from . import container
 from .backends import trt_api
+from .backends.trt_api import known_dims
 from .build import BuildOptions, Range, build_engine
 from .container import EngineFileError
 from .errors import BackendUnavailableError, EngineBuildError
@@ -53,14 +54,6 @@ class TensorSpec:
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
         return {**asdict(self), "dtype": str(self.dtype).removeprefix("torch.")}
-
-
-def known_dims(dims: Any) -> tuple[int, ...] | None:
-    """TensorRT dimensions as a tuple; None where it does not know their number."""
-    try:
-        return tuple(dims)
-    except ValueError:  # the bindings of 8.6 take a number of -1 for a length
-        return None
 
 
 def network_specs(network: Any, options: BuildOptions = BuildOptions()) -> tuple[TensorSpec, ...]:
@@ -173,7 +166,7 @@ class Engine:
             EngineFileError: damaged, or made for another TensorRT version or GPU.
             BackendUnavailableError: engines do not run on this machine.
         """
-        description, plan = container.read(path)
+        description, plan = container.read(path, "library", "gpu", "extra")
         if trt_api.can_run():
             _check_fits(os.fspath(path), description, cuda_index(device))
         return cls.from_plan(plan, device, description["extra"])

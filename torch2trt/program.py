@@ -14,6 +14,7 @@ import torch
 from .backends import trt_api
 from .build import BuildOptions, build_engine
 from .cache import cache_key
+from .container import EngineFileError
 from .context import use_context
 from .core import GraphModule
 from .definition import definition_digest, tensor_bytes
@@ -99,7 +100,7 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
     literals = hashlib.sha256()
 
     class Recorder(TensorRTContext):
-        """Takes note of the constants that are not weights; holds each weight in host memory once."""
+        """Notes the constants that are not weights; holds each weight in host memory once."""
 
         def weights(self, tensor: torch.Tensor, role: str) -> Any:
             return super().weights(tensor.detach().cpu().contiguous(), role)
@@ -163,7 +164,7 @@ class TensorRTProgram:
 
     def compile(self, graph: GraphModule) -> TensorRTProgram:
         """Build and load the engine."""
-        self._build(self.define(graph), bool(self.settings.refit))
+        self._build(graph, self.define(graph), bool(self.settings.refit))
         return self
 
     def define(self, graph: GraphModule) -> Definition:
@@ -178,7 +179,7 @@ class TensorRTProgram:
             if not changed or self._refit(definition, changed):
                 self.hashes = definition.hashes
                 return
-        self._build(definition, self.settings.refit is not False)
+        self._build(graph, definition, self.settings.refit is not False)
 
     def _refit(self, definition: Definition, changed: set[str]) -> bool:
         if not self.engine.refittable:
@@ -216,13 +217,18 @@ class TensorRTProgram:
 
     def plan(self, definition: Definition, refit: bool) -> tuple[Mapping[str, Any], Any]:
         """Description and plan of an engine, from the cache where it has it."""
+        key = self._key(definition, refit)
+        if key is None:
+            return self._fresh_plan(definition, refit)
+        return self.settings.cache.load_or_build(key, lambda: self._fresh_plan(definition, refit))
+
+    def _key(self, definition: Definition, refit: bool) -> str | None:
+        """The key of the engine in the cache; None where it is not cached."""
         settings = self.settings
         if settings.cache is None or settings.builder_config_fn or settings.net_post_fn:
-            return self._fresh_plan(definition, refit)
+            return None
         weights = "refit" if refit else repr(sorted(definition.hashes.items()))
-        options = self.options(refit).key()
-        key = cache_key(self._place(), definition.digest, weights, options)
-        return settings.cache.load_or_build(key, lambda: self._fresh_plan(definition, refit))
+        return cache_key(self._place(), definition.digest, weights, self.options(refit).key())
 
     def _fresh_plan(self, definition: Definition, refit: bool) -> tuple[Mapping[str, Any], Any]:
         options, settings = self.options(refit), self.settings
@@ -241,13 +247,24 @@ class TensorRTProgram:
         }
         return describe(specs, self.device if trt_api.can_run() else None, extra), plan
 
-    def _build(self, definition: Definition, refit: bool) -> None:
+    def _build(
+        self, graph: GraphModule, definition: Definition, refit: bool, again: bool = True
+    ) -> None:
         description, plan = self.plan(definition, refit)
         stored = description["extra"]["hashes"]
         changed = {n for n, h in definition.hashes.items() if stored.get(n) != h}
         if not changed:
             definition.release()
-        self.start(description, plan, definition)
+        try:
+            self.start(description, plan, definition)
+        except EngineFileError as error:
+            key = self._key(definition, refit)
+            if key is None or not again:
+                raise
+            log.warning("the cached engine is not used and will be built again: %s", error)
+            self.settings.cache.discard(key)
+            self._build(graph, self.define(graph), refit, again=False)
+            return
         if changed and not self._refit(definition, changed):
             self.start(*self._fresh_plan(definition, refit), definition)
         self.digest, self.hashes = definition.digest, definition.hashes

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from torch2trt.backends import trt_api
+
 from .case import Case
 from .data import rand
 
@@ -103,21 +105,43 @@ def _convolutions() -> Iterator[Case]:
         {},
         rtol=5e-3,
     )
+    yield from _operands(x, w, b)
+
+
+def _operands(x, weight, bias) -> Iterator[Case]:
+    """Kernel, bias or both as inputs of the layer, as the ONNX parser leaves them."""
+    empty = trt_api.trt().Weights
 
     def kernel_tensor(net, x, kernel):
-        empty = net.trt.Weights(net.trt.float32)
-        layer = net.n.add_convolution_nd(x, 6, (3, 3), empty)
+        layer = net.n.add_convolution_nd(x, 6, (3, 3), empty(net.trt.float32))
         layer.set_input(1, kernel)
         return layer
 
-    yield Case(
-        "convolution-kernel_input",
-        kernel_tensor,
-        (x, w),
-        F.conv2d,
-        atol=1e-5,
-        unlike="the kernel of a convolution must be a constant in TensorRT 8.6",
-    )
+    def bias_tensor(net, x, given):
+        layer = net.n.add_convolution_nd(x, 6, (3, 3), _array(weight))
+        layer.set_input(2, given)
+        return layer
+
+    def both(net, x, kernel, given):
+        layer = kernel_tensor(net, x, kernel)
+        layer.set_input(2, given)
+        return layer
+
+    def transposed(net, x, kernel, given):
+        layer = net.n.add_deconvolution_nd(x, 4, (3, 3), empty(net.trt.float32))
+        layer.set_input(1, kernel)
+        layer.set_input(2, given)
+        return layer
+
+    deep, other = rand(2, 6, 5, 6), rand(4)
+    for name, build, inputs, expected in (
+        ("convolution-kernel_input", kernel_tensor, (x, weight), F.conv2d),
+        ("convolution-bias_input", bias_tensor, (x, bias), lambda x, b: F.conv2d(x, weight, b)),
+        ("convolution-both_inputs", both, (x, weight, bias), F.conv2d),
+        ("deconvolution-both_inputs", transposed, (deep, weight, other), F.conv_transpose2d),
+    ):
+        why = "kernel and bias of a convolution must be constants in TensorRT 8.6"
+        yield Case(name, build, inputs, expected, atol=1e-5, unlike=why)
 
 
 def _deconvolution(name, x, weight, bias, groups, expected, options):

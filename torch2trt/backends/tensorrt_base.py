@@ -38,8 +38,8 @@ def _state_of(network: Any) -> _NetworkState:
     state = _STATES.get(network)
     if state is None:
         state = _STATES[network] = _NetworkState()
-        if network.error_recorder is None:
-            trt_api.record_errors(network)
+    if network.error_recorder is None:
+        trt_api.record_errors(network)
     for i in range(network.num_inputs):
         state.taken.add(network.get_input(i).name)
     for i in range(network.num_layers):
@@ -70,6 +70,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._bytes: set[str] = set()
         self._numbers: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
         self._values: dict[str, torch.Tensor] = {}
+        self._infinite: set[str] = set()
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 

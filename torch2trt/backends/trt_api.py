@@ -271,7 +271,11 @@ def _no_builder(why: str) -> str:
 
 
 def create_network(builder: Any) -> Any:
-    """A new network with explicit batch, strongly typed where the library has that."""
+    """A new network with explicit batch, strongly typed where the library has that.
+
+    It does not take over the builder's error recorder: an ``OnnxParser`` would keep the recorder it
+    finds on a network, and use it again when network and parser are gone.
+    """
     flags = trt().NetworkDefinitionCreationFlag
     wanted = [getattr(flags, name, None) for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED")]
     network = builder.create_network(sum(1 << int(flag) for flag in wanted if flag is not None))
@@ -279,7 +283,16 @@ def create_network(builder: Any) -> Any:
         details = "; ".join(take_errors(builder)) or "no reason given"
         raise Torch2TrtError(f"{version()} returned no network: {details}")
     share_recorder(builder, network)
+    network.error_recorder = None
     return network
+
+
+def known_dims(dims: Any) -> tuple[int, ...] | None:
+    """TensorRT dimensions as a tuple; None where it does not know their number."""
+    try:
+        return tuple(dims)
+    except ValueError:  # the bindings take a number of -1 for a length
+        return None
 
 
 # --- data types ----------------------------------------------------------------------------------

@@ -68,14 +68,19 @@ def pad(x: torch.Tensor, pre: list[int], post: list[int], value: float = 0.0) ->
     return F.pad(x, amounts, value=value) if any(amounts) else x
 
 
-def _bias(layer: Layer, like: torch.Tensor) -> torch.Tensor | None:
-    bias = layer.weight("bias")
+def _bias(layer: Layer, given: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    bias = layer.weight("bias") if given is None else given.flatten()
     return None if bias is None else bias.to(like.dtype)
 
 
 @rule("CONVOLUTION", "IConvolutionLayer", widen=True)
-def convolution(layer: Layer, x: torch.Tensor, kernel: torch.Tensor | None = None) -> torch.Tensor:
-    """Correlation with a kernel [K, C / groups, ...], given as weights or as the second input."""
+def convolution(
+    layer: Layer,
+    x: torch.Tensor,
+    kernel: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Correlation with a kernel [K, C / groups, ...]; kernel and bias are weights or inputs."""
     api = layer.api
     if kernel is None:
         shape = (api.num_output_maps, x.shape[1] // api.num_groups, *api.kernel_size_nd)
@@ -91,12 +96,15 @@ def convolution(layer: Layer, x: torch.Tensor, kernel: torch.Tensor | None = Non
         options["padding"] = [w.pre for w in found]
     else:
         x = pad(x, [w.pre for w in found], [w.post + w.beyond for w in found])
-    return apply(x, kernel.to(x.dtype), _bias(layer, x), **options)
+    return apply(x, kernel.to(x.dtype), _bias(layer, bias, x), **options)
 
 
 @rule("DECONVOLUTION", "IDeconvolutionLayer", widen=True)
 def deconvolution(
-    layer: Layer, x: torch.Tensor, kernel: torch.Tensor | None = None
+    layer: Layer,
+    x: torch.Tensor,
+    kernel: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The transpose of a convolution, kernel [C, K / groups, ...]; padding trims the output."""
     api, mode = layer.api, layer.api.padding_mode.name
@@ -113,7 +121,7 @@ def deconvolution(
     full = apply(
         x,
         kernel.to(x.dtype),
-        _bias(layer, x),
+        _bias(layer, bias, x),
         stride=strides,
         dilation=dilations,
         groups=api.num_groups,
