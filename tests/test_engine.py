@@ -10,7 +10,7 @@ import torch
 
 from torch2trt import container
 from torch2trt.backends import trt_api
-from torch2trt.build import BuildOptions, _has_symbol, build_engine
+from torch2trt.build import BuildOptions, _config, _has_symbol, build_engine
 from torch2trt.engine import Engine, EngineFileError, describe, network_specs
 from torch2trt.errors import BackendUnavailableError, EngineBuildError
 from torch2trt.files import write_atomic
@@ -43,6 +43,24 @@ RANGE = {"x": ((1, 3), (2, 3), (4, 3))}
 def test_builds_static_and_dynamic():
     assert len(build_engine(*define())) > 1000
     assert len(build_engine(*define(-1), BuildOptions(profiles=RANGE))) > 1000
+
+
+@needs_builder
+def test_sizes_that_depend_on_values_come_with_a_profile():
+    trt = trt_api.trt()
+    builder = trt_api.create_builder()
+    network = trt_api.create_network(builder)
+    layer = network.add_non_zero(network.add_input("x", trt.float32, (4, 5)))
+    network.mark_output(layer.get_output(0))
+    assert _config(builder, network, BuildOptions()).num_optimization_profiles == 1
+    assert _config(*define(), BuildOptions()).num_optimization_profiles == 0
+
+
+@needs_builder
+@pytest.mark.skipif(not trt_api.available() or not trt_api.strongly_typed(), reason="8.6 casts")
+def test_a_failed_build_tells_the_workspace():
+    with pytest.raises(EngineBuildError, match="layers had 64 bytes of workspace"):
+        build_engine(*define(other="float16"), BuildOptions(workspace=64))
 
 
 @needs_builder

@@ -124,7 +124,7 @@ def build_engine(
     monitor.raise_if_interrupted()
     errors = list(dict.fromkeys(trt_api.take_errors(builder) + trt_api.take_errors(network)))
     if plan is None:
-        raise EngineBuildError(_failure(network, errors, monitor.warnings))
+        raise EngineBuildError(_failure(network, options, errors, monitor.warnings))
     if cache is not None and options.timing_cache is not None:
         _store_timing_cache(config, options.timing_cache)
     return memoryview(plan).cast("B")
@@ -200,8 +200,8 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: Sequence[Pr
         missing = sorted(dynamic - given.keys())
         if unknown or missing:
             raise EngineBuildError(
-                f"profile {number}: got ranges for {sorted(given)}, expected one for each dynamic input"
-                f" {sorted(dynamic)} of the network's inputs {sorted(inputs)}"
+                f"profile {number}: got ranges for {sorted(given)}, expected one for each dynamic"
+                f" input {sorted(dynamic)} of the network's inputs {sorted(inputs)}"
             )
         _add_profile(builder, config, given, inputs, number)
     if dynamic and not profiles:
@@ -209,6 +209,17 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: Sequence[Pr
         raise EngineBuildError(
             f"inputs with dynamic dimensions (-1) need a range in BuildOptions.profiles: {shapes}"
         )
+    if inputs and not profiles and _has_unknown_sizes(network):
+        # without a profile TensorRT 8.6 makes no execution context for such an engine
+        static = {name: (tuple(tensor.shape),) * 3 for name, tensor in inputs.items()}
+        _add_profile(builder, config, static, inputs, 0)
+
+
+def _has_unknown_sizes(network: Any) -> bool:
+    """Whether there are layers whose results have a size that depends on values."""
+    names = ("NON_ZERO", "NMS")
+    kinds = {getattr(trt_api.trt().LayerType, name, None) for name in names}
+    return any(network.get_layer(i).type in kinds for i in range(network.num_layers))
 
 
 def _add_profile(
@@ -220,12 +231,13 @@ def _add_profile(
         for got in shapes:
             if len(got) != len(shape) or any(a not in (-1, b) for a, b in zip(shape, got)):
                 raise EngineBuildError(
-                    f"profile {number}, input {name!r}: got {got}, expected a shape that fits {shape}"
+                    f"profile {number}, input {name!r}: got {got}, expected a shape that fits"
+                    f" {shape}"
                 )
         if inputs[name].is_shape_tensor:
             raise EngineBuildError(
-                f"profile {number}, input {name!r} is a shape tensor: give its range in builder_config_fn"
-                " with IOptimizationProfile.set_shape_input"
+                f"profile {number}, input {name!r} is a shape tensor: give its range in"
+                " builder_config_fn with IOptimizationProfile.set_shape_input"
             )
         profile.set_shape(name, *shapes)
     if config.add_optimization_profile(profile) < 0:
@@ -277,7 +289,9 @@ def _store_timing_cache(config: Any, path: str | os.PathLike[str]) -> None:
 # --- failure -------------------------------------------------------------------------------------
 
 
-def _failure(network: Any, errors: Sequence[str], warnings: Sequence[str]) -> str:
+def _failure(
+    network: Any, options: BuildOptions, errors: Sequence[str], warnings: Sequence[str]
+) -> str:
     text = "\n".join(errors)
     lines = [f"{trt_api.version()} could not build the network ({network.num_layers} layers)."]
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
@@ -288,5 +302,7 @@ def _failure(network: Any, errors: Sequence[str], warnings: Sequence[str]) -> st
     lines += errors or [
         "TensorRT gave no reason; its log is the Python logger 'torch2trt.tensorrt'."
     ]
+    if options.workspace is not None:
+        lines.append(f"layers had {options.workspace} bytes of workspace (BuildOptions.workspace)")
     lines += [f"warning: {line}" for line in warnings]
     return "\n  ".join(lines)

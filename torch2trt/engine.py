@@ -18,7 +18,7 @@ from .backends import trt_api
 from .backends.trt_api import known_dims
 from .build import BuildOptions, Range, build_engine
 from .container import EngineFileError
-from .errors import BackendUnavailableError, EngineBuildError
+from .errors import BackendUnavailableError, EngineBuildError, Torch2TrtError
 
 __all__ = [
     "BuildOptions",
@@ -94,7 +94,8 @@ def _gpu(device: int) -> dict[str, Any]:
 def _check_fits(path: str, description: Mapping[str, Any], device: int) -> None:
     if description["library"] != trt_api.version():
         raise EngineFileError(
-            f"{path} was built by {description['library']}, and here is {trt_api.version()}: build it again"
+            f"{path} was built by {description['library']}, and here is {trt_api.version()}:"
+            " build it again"
         )
     here = _gpu(device)
     if description["gpu"] not in (None, here):
@@ -144,7 +145,8 @@ class Engine:
         if not trt_api.can_run():
             raise BackendUnavailableError(
                 f"a TensorRT engine cannot be loaded here: {trt_api.why_not_run()}. Without a GPU,"
-                " `torch2trt.simulate` evaluates the network and `build` makes the engine file ahead of time."
+                " `torch2trt.simulate` evaluates the network and `build` makes the engine file ahead"
+                " of time."
             )
         index = cuda_index(device)
         runtime = trt_api.trt().Runtime(trt_api.logger())
@@ -172,7 +174,7 @@ class Engine:
         return cls.from_plan(plan, device, description["extra"])
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the engine, with the weights it has now, to a file of the format in ``container``."""
+        """Write the engine, with the weights it has now, to a file, see ``container``."""
         description = describe(self.specs, self.device, {**self.extra, **(extra or {})})
         container.write(path, description, self.cuda_engine.serialize())
 
@@ -194,7 +196,7 @@ class Engine:
     # --- running together ------------------------------------------------------------------------
 
     def create_gate(self) -> Any:
-        """A lock to hold while launching on this engine, so that ``refit`` can wait for all launches."""
+        """A lock to hold while launching on this engine, so that ``refit`` can wait for them."""
         gate = threading.Lock()
         with self.guard:
             self._gates.append(gate)
@@ -202,7 +204,7 @@ class Engine:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Nothing is launched while the block runs, and nothing launched before is still running."""
+        """Nothing is launched while the block runs, and nothing launched before runs still."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guard)
             for gate in self._gates:
@@ -247,8 +249,9 @@ class Engine:
             held.append((value, owner))
             if not refitter.set_named_weights(name, value):
                 raise EngineBuildError(
-                    f"weight {name!r} was refused: got {tuple(tensor.shape)} {tensor.dtype}, expected the number"
-                    f" of elements and the type it was built with. {'; '.join(recorder.messages)}"
+                    f"weight {name!r} was refused: got {tuple(tensor.shape)} {tensor.dtype},"
+                    " expected the number of elements and the type it was built with."
+                    f" {'; '.join(recorder.messages)}"
                 )
         missing = [name or "(unnamed)" for name in refitter.get_missing_weights()]
         if missing:
@@ -280,7 +283,7 @@ class Engine:
 
 
 def cuda_index(device: Any) -> int:
-    """The index of a CUDA device given as None (the current one), index, string or ``torch.device``."""
+    """The index of a CUDA device given as None (the current one), index, string or device."""
     if isinstance(device, int):
         return device
     index = None if device is None else torch.device(device).index
@@ -295,14 +298,27 @@ def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
         on_host = engine.get_tensor_location(name) == trt.TensorLocation.HOST
         dtype = trt_api.torch_dtype(engine.get_tensor_dtype(name))
         shape = known_dims(engine.get_tensor_shape(name))
-        ranges = []
+        ranges: tuple[Range, ...] = ()
         if is_input and not on_host:
-            for profile in range(engine.num_optimization_profiles):
-                # 8.6 has no profile shapes for static inputs beside outputs of unknown shape
-                shapes = engine.get_tensor_profile_shape(name, profile) if -1 in shape else (shape,) * 3
-                ranges.append(tuple(tuple(s) for s in shapes))
-        specs.append(TensorSpec(name, is_input, dtype, shape, on_host, tuple(ranges)))
+            profiles = range(engine.num_optimization_profiles)
+            ranges = tuple(_profile_shapes(engine, name, shape, profile) for profile in profiles)
+            if shape is None:
+                sizes = zip(*(size for sizes in ranges for size in sizes))
+                shape = tuple(n[0] if len(set(n)) == 1 else -1 for n in sizes)
+        specs.append(TensorSpec(name, is_input, dtype, shape, on_host, ranges))
     return tuple(sorted(specs, key=lambda spec: not spec.is_input))
+
+
+def _profile_shapes(engine: Any, name: str, shape: tuple[int, ...] | None, profile: int) -> Range:
+    if shape is not None and -1 not in shape:
+        return shape, shape, shape
+    shapes = tuple(map(known_dims, engine.get_tensor_profile_shape(name, profile)))
+    if len(shapes) != 3 or None in shapes:
+        raise Torch2TrtError(
+            f"input {name!r}: the engine does not tell its shape. Where sizes depend on values,"
+            " TensorRT 8.6 needs an optimization profile for inputs of fixed shape too"
+        )
+    return shapes
 
 
 def _host_weights(tensor: torch.Tensor) -> tuple[Any, Any]:

@@ -1,6 +1,9 @@
 """Tests that run engines. Networks are tiny and built at optimisation level 0."""
 
+import os
+
 import pytest
+from processes import Processes
 from tiny_engine import Convolution
 
 from torch2trt.backends import trt_api
@@ -28,3 +31,19 @@ def plain_convolution():
 @pytest.fixture
 def engine(convolution):
     return convolution.engine()
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """What needs a process of its own, all running from the first use on."""
+    with Processes() as started:
+        yield started
+
+
+def pytest_runtest_logreport(report):
+    """Write down failures and long tests at once: a run may be cut short."""
+    path = os.environ.get("HOST_COST_JSON")
+    if path and (report.failed or report.duration > 2):
+        with open(f"{path}.tests.txt", "a") as file:
+            file.write(f"{report.outcome} {report.duration:.1f} s {report.when} {report.nodeid}\n")
+            file.write(f"{report.longreprtext[-3000:]}\n" if report.failed else "")

@@ -87,7 +87,7 @@ def _graphs_of(context):
 
 
 def write(name, figures):
-    """Add figures to the file that the environment variable HOST_COST_JSON names; a text of them."""
+    """Add figures to the file named by the variable HOST_COST_JSON; a text of them."""
     path = os.environ.get("HOST_COST_JSON")
     if path:
         file = Path(path)

@@ -84,7 +84,10 @@ def test_a_refitted_engine_is_saved_with_its_new_weights(convolution, engine, tm
     "weights, message",
     [
         ({"nothing": torch.zeros(1)}, "nothing"),
-        ({"block.0.conv.bias": torch.zeros(3)}, "block.0.conv.bias.*was refused|got .3,.|needed too.*block.0.conv.weight"),
+        (
+            {"block.0.conv.bias": torch.zeros(3)},
+            "block.0.conv.bias.*was refused|got .3,.|needed too.*block.0.conv.weight",
+        ),
     ],
 )
 def test_wrong_weights_are_named_and_the_engine_works_on(convolution, engine, weights, message):

@@ -74,7 +74,8 @@ def profile_of(specs: Sequence[TensorSpec], shapes: Sequence[Sequence[int]]) -> 
 def _misfits(spec: TensorSpec, shape: tuple[int, ...], profile: int) -> list[str]:
     if len(shape) != len(spec.shape):
         return [
-            f"input {spec.name!r}: got shape {shape}, expected {len(spec.shape)} dimensions {spec.shape}"
+            f"input {spec.name!r}: got shape {shape}, expected {len(spec.shape)} dimensions"
+            f" {spec.shape}"
         ]
     for axis, (size, static) in enumerate(zip(shape, spec.shape)):
         if static >= 0 and size != static:

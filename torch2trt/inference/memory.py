@@ -1,4 +1,4 @@
-"""Page-locked host memory and device memory for ``InferenceContext``, through torch or through pycuda."""
+"""Page-locked host memory and device memory for ``InferenceContext``, from torch or pycuda."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Buffer:
 
 
 class TorchMemory:
-    """Memory from torch, on a torch stream or a raw stream handle; on a stream of its own by default."""
+    """Memory from torch, on a torch stream or a raw handle; by default on a stream of its own."""
 
     def __init__(self, device: int, stream: Any = None):
         self._device = torch.device("cuda", device)
