@@ -63,7 +63,6 @@ def parsed(builder: Any, setting: Setting) -> tuple[Any, Any]:
         ConversionError: the parser does not take the file.
     """
     network = trt_api.create_network(builder)
-    network.error_recorder = None  # the parser wraps it, and leaves a dangling one behind
     parser = trt_api.trt().OnnxParser(network, trt_api.logger())
     weakly = _weakly_typed()
     module, example = (setting.module, setting.example) if weakly else setting.converted()
