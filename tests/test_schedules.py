@@ -387,3 +387,15 @@ def test_several_threads_of_python_run_at_once() -> None:
     for worker in workers:
         worker.join(60)
     assert wrong == [0, 0]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_biases_and_activations_of_networks_are_computed_on_the_tiles(stride: int) -> None:
+    """A sum that the conversion writes, not Relax, is fused too, for images of batch one as well."""
+    from torch2trt import TVMModuleWrapper
+
+    layers = torch.nn.Conv2d(3, 16, 3, stride), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 1), torch.nn.ReLU6()
+    network = TVMModuleWrapper(torch.nn.Sequential(*layers)).eval()
+    with torch.no_grad():
+        rows = network.report(torch.randn(1, 3, 16, 16))
+    assert sorted(row.rule for row in rows) == ["conv2d", "dense", "general", "general"]

@@ -18,7 +18,7 @@ from .general import emit
 from .layout import Rewriter
 from .matmul import dense_rule, matmul_rule
 from .packing import Recipe
-from .stages import Program, Unschedulable, follows, inline, parse
+from .stages import Program, Stage, Unschedulable, follows, inline, parse
 from .target import Cpu, cpu_of
 from .tir import nodes, seq
 
@@ -87,7 +87,10 @@ def _fusing() -> list[Any]:
 
 
 def _mark_elementwise(mod: Any, context: Any) -> Any:
-    """Mark what reads its operands only at its own indices as elementwise; Relax sees less in images of batch one."""
+    """Mark what reads one operand at its own indices and broadcasts the others as elementwise.
+
+    Relax sees less where an axis has extent one, and fuses only what is elementwise into a convolution.
+    """
     for gvar, func in list(mod.functions_items()):
         if isinstance(func, tirx.PrimFunc) and int((func.attrs or {}).get("op_pattern", -1)) == 1:
             if _elementwise(func):
@@ -100,9 +103,17 @@ def _elementwise(func: Any) -> bool:
         stages = parse(func).stages
     except Unschedulable:
         return False
-    return all(
-        not s.reduce and all(follows(n.indices, s.axes, s.extents) for n in s.loads())
-        for s in stages
+    return all(not s.reduce and _at_own_indices(s) for s in stages)
+
+
+def _at_own_indices(stage: Stage) -> bool:
+    loads = stage.loads()
+    own = [follows(n.indices, stage.axes, stage.extents) for n in loads]
+    rank = len(stage.axes)
+    return (any(own) or not own) and all(
+        len(n.indices) <= rank
+        and follows(n.indices, stage.axes[rank - len(n.indices) :], [1] * len(n.indices))
+        for n in loads
     )
 
 
