@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -224,3 +226,37 @@ def test_network(name: str) -> None:
     with torch.no_grad():
         error = relative_error(run.run(x)[0], network.double()(x.double()))
     assert error < 1e-5
+
+
+def seconds(function: Callable[..., Any], *inputs: torch.Tensor) -> float:
+    start = time.perf_counter()
+    function(*inputs)
+    return time.perf_counter() - start
+
+
+def test_resnet50_beside_pytorch_on_one_core() -> None:
+    """On one core each: this TVM starts every parallel loop as one task, whatever it is told."""
+    network, x = NETWORKS["resnet50"]()
+    network.eval()
+    run, threads = compiled(network, x).run, torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            times = [(seconds(run, x), seconds(network, x)) for _ in range(12)][2:]
+    finally:
+        torch.set_num_threads(threads)
+    relay_time, torch_time = map(statistics.median, zip(*times))
+    assert relay_time <= 1.3 * torch_time
+
+
+def test_pytorch_keeps_its_threads() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run, x = compiled(small_network(), torch.rand(1, 3, 20, 20)), torch.rand(1, 3, 20, 20)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        run.run(x)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -71,13 +71,6 @@ def _matmul(a: Tensor, b: Tensor, **dtype: str) -> relay.Expr:
     return _reshape(relay.nn.batch_matmul(*stacks, **dtype), [*lead, rows, columns])
 
 
-def _pool(
-    name: str, x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, *flags: bool
-) -> relay.Expr:
-    options = dict(zip(("ceil_mode", "count_include_pad"), flags))
-    return getattr(relay.nn, name)(x, kernel, stride, dilation, padding, **options)
-
-
 def _scatter_nd(x: Tensor, index: Tensor, source: Tensor, mode: str) -> relay.Expr:
     rank = len(_shape(index))
     return relay.scatter_nd(x, relay.transpose(index, [rank - 1, *range(rank - 1)]), source, mode)
@@ -90,7 +83,6 @@ def _layer_norm(
     return call_te(tvm_pool.normalize, x, axes, *given, float(eps), name="layer_norm")
 
 
-KINDS = ("nn.conv", _convolution), ("nn.max_pool", _pool), ("nn.avg_pool", _pool)
 OPERATORS: dict[str, Callable[..., relay.Expr]] = {
     "astype": relay.cast,
     "permute_dims": relay.transpose,
@@ -161,9 +153,8 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         return isinstance(value, relay.Expr)
 
     def op(self, name: str) -> Callable[..., relay.Expr]:
-        for start, function in KINDS:
-            if name.startswith(start):
-                return partial(function, name.removeprefix("nn."))
+        if name.startswith("nn.conv"):
+            return partial(_convolution, name.removeprefix("nn."))
         return OPERATORS.get(name) or attrgetter(name)(relay)
 
     def emit(self, expr: relay.Expr, role: str = "") -> Tensor:

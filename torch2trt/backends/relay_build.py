@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from tvm.contrib import graph_executor
 
 from ..errors import EngineBuildError, InputMismatchError
 
-_BIG_CORES = 1  # the mode of the thread pool that prefers the fast cores where cores differ
 # By features, what a processor that this LLVM does not know is taken for.
 _NEWEST = {"sse4a avx512vnni": "znver4", "avx512f": "skylake-avx512", "avx2": "core-avx2"}
 
@@ -31,6 +31,17 @@ def relay_target(mcpu: str | None = None) -> tvm.target.Target:
     return tvm.target.Target(f"llvm -mtriple={triple} -mcpu={mcpu or host}")
 
 
+@contextmanager
+def _threads_of_torch() -> Iterator[None]:
+    """Gives PyTorch back its number of threads: this TVM sets that of OpenMP, which both use."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_threads_of_torch()
 def build_relay(
     module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3
 ) -> Any:
@@ -56,7 +67,7 @@ def build_relay(
 class GraphExecutor:
     """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors.
 
-    These are copied. TVM's thread pool, one for the process, gets the size of PyTorch's.
+    These are copied.
 
     Attributes:
         input_names: the inputs in the order of the function, without the weights.
@@ -64,7 +75,6 @@ class GraphExecutor:
 
     def __init__(self, factory: Any, device: torch.device) -> None:
         module = getattr(factory, "module", factory)
-        tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES, torch.get_num_threads())
         place = tvm.device(device.type, device.index or 0)
         self._executor = graph_executor.GraphModule(module["default"](place))
         self._device = device
@@ -72,6 +82,7 @@ class GraphExecutor:
         names = [graph["nodes"][i]["name"] for i in graph["arg_nodes"]]
         self.input_names = [name for name in names if name not in weights]
 
+    @_threads_of_torch()
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         """Run on inputs in order.
 

@@ -44,7 +44,10 @@ class TVMContext(SymbolicContext):
 
     # ---- what a dialect adds ---------------------------------------------------------------------------------------
     def op(self, name: str) -> Callable[..., Any]:
-        """The operator that Relax calls `name`, such as ``nn.relu``."""
+        """The operator that Relax calls `name`, such as ``nn.relu``.
+
+        It takes its arguments in the order of Relax, those of ``nn.max_pool`` and ``nn.avg_pool`` by keyword.
+        """
         raise self._missing(f"op {name}")
 
     def emit(self, expr: Any, role: str = "") -> Tensor:

@@ -126,8 +126,16 @@ class NetworkPrimitives(TVMContext):
             raise self.refuse(f"max_pool of {dtype}")
         _, over = self._pool_sizes(x, kernel, stride, padding, dilation, ceil_mode)
         after = [max(0, o) if ceil_mode else p for o, p in zip(over, padding)]
-        pool = self.op(f"nn.max_pool{len(kernel)}d")
-        return self.emit(pool(x, list(kernel), list(stride), [*padding, *after], list(dilation)))
+        return self._pool("max", x, kernel, stride, [*padding, *after], dilation)
+
+    def _pool(
+        self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int],
+        padding: Sequence[int], dilation: Sequence[int], **options: bool,
+    ) -> Tensor:  # fmt: skip
+        """By keywords, which the dialects order differently."""
+        operator = self.op(f"nn.{kind}_pool{len(kernel)}d")
+        window = {"pool_size": list(kernel), "strides": list(stride), "dilation": list(dilation)}
+        return self.emit(operator(x, **window, padding=list(padding), **options))
 
     def avg_pool(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
@@ -139,10 +147,9 @@ class NetworkPrimitives(TVMContext):
         if any(isinstance(o, int) and o > p for o, p in zip(over, padding)):
             arguments = list(kernel), list(stride), list(padding), sizes, count_include_pad
             return self.cast(self.te(tvm_pool.avg_pool, wide, *arguments, name="avg_pool"), dtype)
-        pool = self.op(f"nn.avg_pool{len(kernel)}d")
-        pads = [*padding, *padding]
-        y = self.emit(pool(wide, list(kernel), list(stride), pads, [1] * len(kernel), False, count_include_pad))
-        return self.cast(y, dtype)
+        pads, ones = [*padding, *padding], [1] * len(kernel)
+        options = {"count_include_pad": count_include_pad}
+        return self.cast(self._pool("avg", wide, kernel, stride, pads, ones, **options), dtype)
 
     # ---- resampling ------------------------------------------------------------------------------------------------
     def resize(

@@ -312,11 +312,11 @@ EXACT: dict[str, Scalar] = {
 
 # ---- reductions --------------------------------------------------------------------------------------------------
 def _reducer(beats: Callable[[Expr, Expr], Expr], worst: float, name: str) -> Callable[..., Expr]:
-    return te.comm_reducer(
-        lambda a, b: tirx.Select(tirx.any(beats(a, b), is_nan(a)), a, b),
-        lambda dtype: tirx.const(worst, dtype),
-        name=name,
-    )
+    def combine(a: Expr, b: Expr) -> Expr:
+        number = a <= const(float("inf"), a)  # false for NaN; LLVM has no vector code for isnan here
+        return tirx.Select(beats(a, b), a, tirx.Select(number, b, a))
+
+    return te.comm_reducer(combine, lambda dtype: tirx.const(worst, dtype), name=name)
 
 
 max_reducer = _reducer(lambda a, b: a > b, float("-inf"), "max_nan")
