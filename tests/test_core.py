@@ -9,6 +9,7 @@ import pytest
 import torch
 from case import assert_same, tensors
 from torch import nn
+from torch.nn import functional as F
 
 import torch2trt
 from torch2trt.context import use_context
@@ -276,3 +277,20 @@ def test_random_constants_are_refused_by_a_backend():
     assert not torch.equal(graph(torch.zeros(2, 3)), graph(torch.zeros(2, 3)))
     with use_context(Recording()), pytest.raises(torch2trt.UnsupportedOpError, match="aten::rand.*random numbers"):
         graph(Recording.Symbol())
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_attention_and_dropout_on_constants_are_random_only_with_a_probability(p):
+    w = torch.randn(2, 3)
+    functions = {
+        "attention": lambda x: (x, F.scaled_dot_product_attention(w, w, w, dropout_p=p)),
+        "dropout": lambda x: (x, F.dropout(w, 0.5, training=p > 0)),
+    }
+    for name, function in functions.items():
+        graph = GraphModule(function, torch.randn(2, 3))
+        with use_context(Recording()):
+            if p:
+                with pytest.raises(torch2trt.UnsupportedOpError, match=f"{name}.*random numbers"):
+                    graph(Recording.Symbol())
+            else:
+                torch.testing.assert_close(graph(Recording.Symbol())[1], function(w)[1])

@@ -70,8 +70,8 @@ def run_node(
     handler = user_handler(node.kind, node.overload)
     symbolic = has_symbolic(ctx, arguments)
     if handler is None and not symbolic and not node.kind.startswith("prim::"):
-        if not ctx.is_torch and _draws(node):
-            raise UnsupportedOpError(f"{node.where}: random numbers would be the same in every run (backend: {ctx.name})")
+        if not ctx.is_torch and _draws(node, arguments):
+            raise UnsupportedOpError(f"{node.where}: random numbers would stay the same (backend: {ctx.name})")
         result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
         return list(result) if isinstance(result, tuple) else [result]
     handler = handler or _builtin(node, ctx)
@@ -93,13 +93,19 @@ def run_node(
 
 
 @lru_cache(maxsize=4096)
-def _is_random(name: str) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(torch_operator(name), "tags", ())
+def _switches_of_randomness(name: str) -> tuple[int, ...] | None:
+    """Where an operator that draws random numbers has its probability of dropout and its training flag."""
+    operator = torch_operator(name)
+    if torch.Tag.nondeterministic_seeded not in getattr(operator, "tags", ()):
+        return None
+    named = ("dropout_p", "dropout", "train", "training")
+    return tuple(i for i, a in enumerate(operator._schema.arguments) if a.name in named)
 
 
-def _draws(node: Node) -> bool:
-    """Whether a node on constants gives other numbers in every run; dropout does not in eval mode."""
-    return "dropout" not in node.kind and _is_random(f"{node.kind}.{node.overload or 'default'}")
+def _draws(node: Node, arguments: Sequence[Any]) -> bool:
+    """Whether a node on constants gives other numbers in every run; attention and dropout do not in eval mode."""
+    switches = _switches_of_randomness(f"{node.kind}.{node.overload or 'default'}")
+    return switches is not None and all(bool(arguments[i]) for i in switches)
 
 
 def _is_number(ctx: Context, value: Any) -> bool:
@@ -164,7 +170,7 @@ def same_sizes(ctx: Context, values: Sequence[Value], inputs: Sequence[Any]) -> 
 
 
 def unsupported(graph: Graph, ctx: Context) -> list[Node]:
-    """The nodes that `ctx` has no handler for: those that depend on an input, and unknown ones that PyTorch cannot run."""
+    """The nodes that `ctx` has no handler for: that depend on an input, or that PyTorch does not know."""
     if ctx.is_torch:
         return [n for n in graph.nodes if not _runs_in_torch(n) and not _handled(n)]
     dependent = {v.name for v in graph.inputs}
