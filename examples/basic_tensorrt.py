@@ -1,6 +1,8 @@
-"""One TensorRT network from two traced programs and the network's own layers: the engine, and what runs it.
+"""One TensorRT network from two traced programs and the network's own layers: the engine, and what
+runs it.
 
-Without a GPU the engine is built ahead of time (TensorRT-RTX) and the numbers come from ``simulate``.
+Without a GPU the engine is built ahead of time (TensorRT-RTX) and the numbers come from
+``simulate``.
 
     python examples/basic_tensorrt.py [--engine engine.bin]
 """
@@ -50,7 +52,9 @@ def run(plan: bytes, network, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
     on_host = torch2trt.InferenceContext(context)  # numpy in, numpy out
     arrays = on_host.inference_async(inputs.numpy())
     arrays = on_host.inference(image=inputs.numpy())  # by name; waits for the result
-    on_device = torch2trt.TorchInferenceContext(context)  # CUDA tensors in and out, on the current stream
+    on_device = torch2trt.TorchInferenceContext(
+        context
+    )  # CUDA tensors in and out, on the current stream
     tensors = on_device.inference_async(inputs.cuda())
     torch.testing.assert_close(torch.from_numpy(arrays["probs"]), tensors["probs"].cpu())
     return {name: tensor.cpu() for name, tensor in tensors.items()}

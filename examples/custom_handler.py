@@ -1,6 +1,7 @@
 """A handler of your own for one node kind, on every backend.
 
-Here ``aten::sum`` over dimensions, which torch2trt has built in; yours replaces it until it is unregistered.
+Here ``aten::sum`` over dimensions, which torch2trt has built in; yours replaces it until it is
+unregistered.
 
     python examples/custom_handler.py
 """

@@ -1,7 +1,9 @@
-"""ResNet-50, Inception v3 and SqueezeNet 1.1: traced, converted to TVM and TensorRT, checked against PyTorch, timed.
+"""ResNet-50, Inception v3 and SqueezeNet 1.1: traced, converted to TVM and TensorRT, checked
+against PyTorch, timed.
 
-Without a GPU, TVM runs on the CPU, and TensorRT-RTX builds the engines ahead of time while their numbers are checked by
-evaluating the network definition (``torch2trt.simulate``). With a GPU the engines run. Random weights, fixed seed.
+Without a GPU, TVM runs on the CPU, and TensorRT-RTX builds the engines ahead of time while their
+numbers are checked by evaluating the network definition (``torch2trt.simulate``). With a GPU the
+engines run. Random weights, fixed seed.
 
     python examples/quickstart.py [--networks squeezenet1_1 ...] [--seconds 3]
 """
@@ -44,9 +46,20 @@ class Row:
     def cells(self) -> list[str]:
         times = ["-", "-", "-"]
         if self.milliseconds and self.pytorch:
-            times = [f"{self.milliseconds:.2f}", f"{self.pytorch:.2f}", f"{self.milliseconds / self.pytorch:.2f}"]
+            times = [
+                f"{self.milliseconds:.2f}",
+                f"{self.pytorch:.2f}",
+                f"{self.milliseconds / self.pytorch:.2f}",
+            ]
         state = "ok" if self.error <= self.limit else f"error above {self.limit:.0e}"
-        return [self.network, self.backend, f"{self.seconds:.1f}", f"{self.error:.1e}", *times, state]
+        return [
+            self.network,
+            self.backend,
+            f"{self.seconds:.1f}",
+            f"{self.error:.1e}",
+            *times,
+            state,
+        ]
 
 
 HEAD = ["network", "backend", "build s", "rel. error", "ms", "PyTorch ms", "ratio", ""]
@@ -78,12 +91,21 @@ def timed(call: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
     return time.perf_counter() - start, result
 
 
-def tvm_row(name: str, net: nn.Module, x: torch.Tensor, expected: torch.Tensor, seconds: float) -> Row:
+def tvm_row(
+    name: str, net: nn.Module, x: torch.Tensor, expected: torch.Tensor, seconds: float
+) -> Row:
     """TVM on the device of the inputs: the first call in eval mode compiles."""
     module = torch2trt.TVMModuleWrapper(net).eval()
     build, y = timed(lambda: module(x))
     times = pair(module, net, x, seconds)
-    return Row(name, f"TVM ({x.device.type})", build, relative_error(y, expected), LIMITS["float32"], *times)
+    return Row(
+        name,
+        f"TVM ({x.device.type})",
+        build,
+        relative_error(y, expected),
+        LIMITS["float32"],
+        *times,
+    )
 
 
 def tensorrt_ahead_row(name: str, net: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> Row:
@@ -92,7 +114,13 @@ def tensorrt_ahead_row(name: str, net: nn.Module, x: torch.Tensor, expected: tor
     y = module.simulate(x)
     with tempfile.TemporaryDirectory() as folder:
         build, _ = timed(lambda: module.build(Path(folder) / "net.engine", x))
-    return Row(name, "TensorRT-RTX (built, simulated)", build, relative_error(y, expected), LIMITS["float32"])
+    return Row(
+        name,
+        "TensorRT-RTX (built, simulated)",
+        build,
+        relative_error(y, expected),
+        LIMITS["float32"],
+    )
 
 
 def tensorrt_row(
@@ -108,7 +136,9 @@ def tensorrt_row(
 def pair(module: nn.Module, net: nn.Module, x: torch.Tensor, seconds: float) -> tuple[float, float]:
     """Milliseconds of the converted module and of PyTorch, measured in turns."""
     with torch.no_grad():
-        times = interleave({"ours": lambda: module(x), "pytorch": lambda: net(x)}, seconds, cuda=x.is_cuda)
+        times = interleave(
+            {"ours": lambda: module(x), "pytorch": lambda: net(x)}, seconds, cuda=x.is_cuda
+        )
     return times["ours"].median, times["pytorch"].median
 
 
@@ -139,10 +169,15 @@ def main() -> int:
     torch.backends.cudnn.allow_tf32 = False
     device = "cuda" if torch.cuda.is_available() and trt_api.can_run() else "cpu"
     step = progress(len(arguments.networks) * (3 if device == "cuda" else 2))
-    made = [row for name in arguments.networks for row in rows(name, device, arguments.seconds, step)]
+    made = [
+        row for name in arguments.networks for row in rows(name, device, arguments.seconds, step)
+    ]
     cells = [HEAD] + [row.cells() for row in made]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
-    print("\n" + "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells))
+    print(
+        "\n"
+        + "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells)
+    )
     return 0 if all(row.error <= row.limit for row in made) else 1
 
 

@@ -1,6 +1,7 @@
 """A module that trains in PyTorch and runs an engine in eval mode, with the weights following.
 
-With a GPU that TensorRT runs on, a ``TensorRTModule``; without, the same with ``TVMModule`` on the CPU.
+With a GPU that TensorRT runs on, a ``TensorRTModule``; without, the same with ``TVMModule`` on the
+CPU.
 
     python examples/train_and_deploy.py
 """
@@ -19,7 +20,9 @@ DEVICE = "cuda" if GPU else "cpu"
 
 
 def layers() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+    return nn.Sequential(
+        nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+    )
 
 
 class TensorRTClassifier(torch2trt.TensorRTModule):
@@ -75,7 +78,7 @@ def main() -> None:
             optimiser.zero_grad()
             F.cross_entropy(model(points), classes).backward()
             optimiser.step()
-        model.eval()  # the engine is built at the first call, and takes over the new weights at later ones
+        model.eval()  # builds the engine at the first call, takes over the new weights later
         with torch.no_grad():
             scores = model(held_out)
             expected = model.classifier.layers(held_out * 2 - 1)

@@ -1,6 +1,6 @@
 """A TVM program by hand: expressions, weights by name, a module, a virtual machine.
 
-    python examples/tvm_program.py
+python examples/tvm_program.py
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ def main() -> None:
     net = torchvision.models.squeezenet1_1().eval()
     inputs = torch.rand(1, 3, 224, 224)
     with torch2trt.core.tvm_network(dialect="relay"):
-        trace, graph_pth = torch2trt.core.torch2tvm(net, inputs, input_names=["image"], verbose=True)
+        trace, graph_pth = torch2trt.core.torch2tvm(
+            net, inputs, input_names=["image"], verbose=True
+        )
     outputs = graph_pth.get_resolved_outputs()  # a Relay expression, to build on
     params = {k.name_hint: v for k, v in graph_pth.context.tvm_weight_dict.items()}
     func = relay.Function(relay.analysis.free_vars(outputs), outputs)

@@ -18,10 +18,13 @@ class Case:
         name: unique in the table.
         program: a function or module of tensors.
         inputs: one entry per argument: a shape (seeded normal values, float32), or a tensor.
-        refused: backend -> words that the refusal contains; the backend must raise ``UnsupportedOpError`` with them.
-        rtol, atol: relative to the largest magnitude of the expected output, in float32 units by default.
+        refused: backend -> words that the refusal contains; the backend must raise
+            ``UnsupportedOpError`` with them.
+        rtol, atol: relative to the largest magnitude of the expected output, in float32 units by
+            default.
         wrong: backend -> reason of a known gap: a strict xfail.
-        oracle: "float64" compares with the program in float64; "same" with the program in the dtypes of its inputs.
+        oracle: "float64" compares with the program in float64; "same" with the program in the
+            dtypes of its inputs.
         dynamic: also run with a dynamic first dimension.
     """
 
@@ -41,11 +44,14 @@ class Case:
         """The input tensors; shapes become normal values that depend on the seed."""
         generator = torch.Generator().manual_seed(seed)
         return tuple(
-            x.clone() if isinstance(x, torch.Tensor) else torch.randn(x, generator=generator) for x in self.inputs
+            x.clone() if isinstance(x, torch.Tensor) else torch.randn(x, generator=generator)
+            for x in self.inputs
         )
 
     def expected(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-        """What PyTorch computes, in float64 where the case says so, with the dtypes of the plain run."""
+        """What PyTorch computes, in float64 where the case says so, with the dtypes of the plain
+        run.
+        """
         plain = tensors(self.program(*(x.clone() for x in inputs)))
         if self.oracle == "same" or not any(x.dtype == torch.float32 for x in inputs):
             return plain
@@ -54,8 +60,13 @@ class Case:
             import copy
 
             program = copy.deepcopy(program).double()
-        precise = tensors(program(*(x.double() if x.dtype == torch.float32 else x.clone() for x in inputs)))
-        return [p if p.dtype == torch.float64 and q.dtype == torch.float32 else q for p, q in zip(precise, plain)]
+        precise = tensors(
+            program(*(x.double() if x.dtype == torch.float32 else x.clone() for x in inputs))
+        )
+        return [
+            p if p.dtype == torch.float64 and q.dtype == torch.float32 else q
+            for p, q in zip(precise, plain)
+        ]
 
 
 def case(name: str, program: Callable[..., Any], *inputs: Any, **options: Any) -> Case:
@@ -68,8 +79,12 @@ def tensors(tree: Any) -> list[torch.Tensor]:
     return [leaf.detach() for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def assert_same(got: list[torch.Tensor], expected: list[torch.Tensor], rtol: float, int64_as_int32: bool = False) -> None:
-    """Same number, shapes, dtypes and values; floats within `rtol` of the largest expected magnitude, NaN and inf alike."""
+def assert_same(
+    got: list[torch.Tensor], expected: list[torch.Tensor], rtol: float, int64_as_int32: bool = False
+) -> None:
+    """Same number, shapes, dtypes and values; floats within `rtol` of the largest expected
+    magnitude, NaN and inf alike.
+    """
     if len(got) != len(expected):
         raise AssertionError(f"got {len(got)} outputs, expected {len(expected)}")
     for index, (g, e) in enumerate(zip(got, expected)):
@@ -77,11 +92,15 @@ def assert_same(got: list[torch.Tensor], expected: list[torch.Tensor], rtol: flo
         if int64_as_int32 and wanted == torch.int64 and g.dtype == torch.int32:
             wanted = torch.int32
         if tuple(g.shape) != tuple(e.shape) or g.dtype != wanted:
-            raise AssertionError(f"output {index}: got {g.dtype}{list(g.shape)}, expected {wanted}{list(e.shape)}")
+            raise AssertionError(
+                f"output {index}: got {g.dtype}{list(g.shape)}, expected {wanted}{list(e.shape)}"
+            )
         if not wanted.is_floating_point:
             torch.testing.assert_close(g, e.to(wanted), rtol=0, atol=0)
             continue
         unit = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}.get(wanted, rtol)
         finite = e[torch.isfinite(e)]
         scale = float(finite.abs().max()) if finite.numel() else 0.0
-        torch.testing.assert_close(g.double(), e.double(), rtol=0, atol=max(unit * scale, 1e-30), equal_nan=True)
+        torch.testing.assert_close(
+            g.double(), e.double(), rtol=0, atol=max(unit * scale, 1e-30), equal_nan=True
+        )

@@ -1,4 +1,6 @@
-"""How a program runs on each backend in the tests: debug mode, TVM, TensorRT through ``simulate`` or an engine."""
+"""How a program runs on each backend in the tests: debug mode, TVM, TensorRT through ``simulate``
+or an engine.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def run_torch(program: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> li
     return tensors(GraphModule(program, tuple(inputs))(*inputs))
 
 
-def define_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False):
+def define_tensorrt(
+    program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
+):
     """The TensorRT network of a program: (builder, network, context)."""
     pytest.importorskip("torch2trt.backends.tensorrt")
     from torch2trt.backends import trt_api
@@ -32,7 +36,11 @@ def define_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor],
     ctx = TensorRTContext(network)
     with use_context(ctx):
         symbolic = [
-            ctx.input(f"input{i}", [None if dynamic and d == 0 else s for d, s in enumerate(x.shape)], x.dtype)
+            ctx.input(
+                f"input{i}",
+                [None if dynamic and d == 0 else s for d, s in enumerate(x.shape)],
+                x.dtype,
+            )
             for i, x in enumerate(inputs)
         ]
         outputs = [ctx.operand(x, "output") for x in graph.run(symbolic)]
@@ -40,7 +48,9 @@ def define_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor],
     return builder, network, ctx
 
 
-def run_tensorrt(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False) -> list[torch.Tensor]:
+def run_tensorrt(
+    program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
+) -> list[torch.Tensor]:
     """The TensorRT network, evaluated from its definition on the CPU."""
     from torch2trt.simulate import simulate
 
@@ -57,7 +67,9 @@ def tvm_dialect() -> str:
     return tvm_context_class().name
 
 
-def run_tvm(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False) -> list[torch.Tensor]:
+def run_tvm(
+    program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
+) -> list[torch.Tensor]:
     """The Relax or Relay function, compiled for this CPU."""
     pytest.importorskip("tvm", reason="TVM is not installed")
     from torch2trt.backends import tvm_context_class
@@ -66,16 +78,24 @@ def run_tvm(program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic
     ctx = tvm_context_class()()
     with use_context(ctx):
         symbolic = [
-            ctx.input(f"input{i}", ["batch" if dynamic and d == 0 else s for d, s in enumerate(x.shape)], x.dtype)
+            ctx.input(
+                f"input{i}",
+                ["batch" if dynamic and d == 0 else s for d, s in enumerate(x.shape)],
+                x.dtype,
+            )
             for i, x in enumerate(inputs)
         ]
         module = ctx.finish(graph.run(symbolic))
     if ctx.name == "relay":
-        return run_relay_module(module, inputs, {var.name_hint: value for var, value in ctx.tvm_weight_dict.items()})
+        return run_relay_module(
+            module, inputs, {var.name_hint: value for var, value in ctx.tvm_weight_dict.items()}
+        )
     return run_relax_module(module, inputs, list(ctx.tvm_weight_dict.values()))
 
 
-def run_relax_module(module: Any, inputs: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def run_relax_module(
+    module: Any, inputs: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
     """Compile and run a Relax module on the CPU."""
     from torch2trt.backends.schedules import compile_cpu
 
@@ -84,7 +104,9 @@ def run_relax_module(module: Any, inputs: Sequence[torch.Tensor], weights: Seque
     return [torch.from_dlpack(r) if not isinstance(r, torch.Tensor) else r for r in _flat(result)]
 
 
-def run_relay_module(module: Any, inputs: Sequence[torch.Tensor], weights: dict[str, Any]) -> list[torch.Tensor]:
+def run_relay_module(
+    module: Any, inputs: Sequence[torch.Tensor], weights: dict[str, Any]
+) -> list[torch.Tensor]:
     """Compile and run a Relay module on the CPU."""
     from torch2trt.backends.relay_build import GraphExecutor, build_relay
 

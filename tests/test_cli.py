@@ -16,7 +16,8 @@ from torch2trt.engine import TensorSpec
 from torch2trt.errors import InputMismatchError
 
 needs_rtx = pytest.mark.skipif(
-    not trt_api.available() or not trt_api.is_rtx(), reason="only TensorRT-RTX builds engines without a GPU"
+    not trt_api.available() or not trt_api.is_rtx(),
+    reason="only TensorRT-RTX builds engines without a GPU",
 )
 
 
@@ -73,7 +74,9 @@ def test_inputs_that_mean_nothing(text):
 @needs_rtx
 @pytest.mark.parametrize("model", ["some_models:Net", "some_models:make"])
 def test_build_then_inspect(models, capsys, model):
-    assert main(["build", model, "--input", "x:1x3x8x8", "--max-batch", "4", "-o", "net.engine"]) == 0
+    assert (
+        main(["build", model, "--input", "x:1x3x8x8", "--max-batch", "4", "-o", "net.engine"]) == 0
+    )
     assert "net.engine" in capsys.readouterr().out
     assert main(["inspect", "net.engine", "--verbose"]) == 0
     text = capsys.readouterr().out
@@ -112,7 +115,10 @@ def test_inspect_refuses_what_describes_no_engine(tmp_path, capsys):
 def test_build_a_function_and_a_torchscript_file(models, capsys):
     traced = torch.jit.trace(torch.nn.Linear(3, 2), torch.randn(1, 3))
     traced.save("linear.pt")
-    assert main(["build", "some_models:add", "--input", "2x3", "--input", "2x3", "--dtype", "float16"]) == 0
+    assert (
+        main(["build", "some_models:add", "--input", "2x3", "--input", "2x3", "--dtype", "float16"])
+        == 0
+    )
     assert main(["build", "linear.pt", "--input", "2x3"]) == 0
     assert (models / "linear.engine").is_file()
     assert main(["inspect", "linear.engine"]) == 0
@@ -149,7 +155,10 @@ def test_ops(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["coverage", "nothing.pt", "--input", "1"], "expected a TorchScript file or package.module:name"),
+        (
+            ["coverage", "nothing.pt", "--input", "1"],
+            "expected a TorchScript file or package.module:name",
+        ),
         (["coverage", "some_models.py", "--input", "1"], "is no TorchScript file"),
         (["coverage", "some_models:Nothing", "--input", "1"], "has no attribute 'Nothing'"),
         (["coverage", "no_such_package:Net", "--input", "1"], "No module named 'no_such_package'"),
@@ -170,9 +179,16 @@ def test_errors_are_one_message_and_exit_code_1(models, capsys, argv, message):
 
 def test_as_a_module():
     done = subprocess.run(
-        [sys.executable, "-m", "torch2trt", "--help"], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-m", "torch2trt", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
-    assert all(command in done.stdout for command in ("build", "run", "inspect", "benchmark", "ops", "coverage"))
+    assert all(
+        command in done.stdout
+        for command in ("build", "run", "inspect", "benchmark", "ops", "coverage")
+    )
 
 
 def test_benchmark_is_the_benchmark(capsys):

@@ -135,4 +135,6 @@ def test_update_wants_the_marks(tmp_path):
 def test_readme_is_up_to_date(table):
     text = README.read_text(encoding="utf-8")
     block = text.partition(optable.START)[2].partition(optable.END)[0].strip()
-    assert block == optable.as_markdown(list(table.values())), "run python -m torch2trt ops --update README.md"
+    assert block == optable.as_markdown(list(table.values())), (
+        "run python -m torch2trt ops --update README.md"
+    )

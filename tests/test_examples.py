@@ -33,7 +33,13 @@ def test_example(name):
         if _missing(package):
             pytest.skip(f"{package} is not installed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "ignore", str(ROOT / "examples" / name), *ARGUMENTS.get(name, [])]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(ROOT / "examples" / name),
+        *ARGUMENTS.get(name, []),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=540)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.strip()
@@ -44,6 +50,8 @@ def test_quickstart_table_says_ok_in_every_row():
         pytest.skip("tvm or torchvision is not installed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "examples/quickstart.py"), *ARGUMENTS["quickstart.py"]]
-    table = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=540).stdout
+    table = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=540
+    ).stdout
     rows = [line for line in table.splitlines() if line.startswith("squeezenet1_1")]
     assert len(rows) >= 2 and all(row.endswith("ok") for row in rows)

@@ -75,7 +75,9 @@ def as_tensor(x):
     ],
     ids=lambda v: v.__name__ if callable(v) else "",
 )
-def test_warnings_of_the_tracer_have_their_line(function: Callable[..., Any], text: str, message: str) -> None:
+def test_warnings_of_the_tracer_have_their_line(
+    function: Callable[..., Any], text: str, message: str
+) -> None:
     frozen = found(function, torch.rand(4, 3))
     assert [f.source for f in frozen if message in f.message] == [line_of(function, text)]
 
@@ -103,16 +105,24 @@ def test_numbers_from_data_are_found_in_the_graph() -> None:
 
 def test_numbers_from_sizes_are_not_frozen() -> None:
     def function(x):
-        return x.view(x.shape[0] * 2, -1) + torch.zeros(x.size(1) // 2), torch.zeros_like(x)[: x.shape[0] - 1]
+        return x.view(x.shape[0] * 2, -1) + torch.zeros(x.size(1) // 2), torch.zeros_like(x)[
+            : x.shape[0] - 1
+        ]
 
     assert found(function, torch.rand(4, 4)) == ()
 
 
 def test_a_clean_program_has_nothing_frozen() -> None:
-    assert found(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval(), torch.rand(1, 3, 8, 8)) == ()
+    assert (
+        found(
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval(),
+            torch.rand(1, 3, 8, 8),
+        )
+        == ()
+    )
 
 
-# ---- other sizes ---------------------------------------------------------------------------------------------------
+# ---- other sizes ---------------------------------------------------------------------------------
 def checked(function: Callable[..., Any], example: Any, other: Any) -> tuple[Frozen, ...]:
     module = GraphModule(function, example)
     return generalises(function, module.trace, module.graph, other)
@@ -203,8 +213,12 @@ def test_keyword_arguments() -> None:
         return x + shift * int(x.shape[0])
 
     module = GraphModule(function, torch.rand(2), example_kwargs={"shift": torch.rand(2)})
-    again = generalises(function, module.trace, module.graph, torch.rand(2), {"shift": torch.rand(2)})
-    frozen = generalises(function, module.trace, module.graph, torch.rand(3), {"shift": torch.rand(3)})
+    again = generalises(
+        function, module.trace, module.graph, torch.rand(2), {"shift": torch.rand(2)}
+    )
+    frozen = generalises(
+        function, module.trace, module.graph, torch.rand(3), {"shift": torch.rand(3)}
+    )
     assert again == ()
     assert line_of(function, "x + shift") in {f.source for f in frozen}
 

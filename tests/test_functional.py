@@ -1,4 +1,6 @@
-"""Programs that write in place: each gives what eager gives on inputs it was not traced with, or is refused."""
+"""Programs that write in place: each gives what eager gives on inputs it was not traced with, or is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def test_a_graph_that_writes_to_nothing_is_returned_as_it_is() -> None:
     assert functionalize(graph) is graph
 
 
-@pytest.mark.parametrize("case", [p for p in PROGRAMS if not p.refused and not p.data_sized], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "case", [p for p in PROGRAMS if not p.refused and not p.data_sized], ids=lambda p: p.name
+)
 def test_names_scopes_and_recorded_values(case: Program) -> None:
     graph = converted(case).graph
     names = [v.name for v in (*graph.inputs, *(v for n in graph.nodes for v in n.outputs))]
@@ -113,7 +117,10 @@ def check_recorded(node: Any, env: dict[str, Any]) -> None:
 def test_writes_to_an_input_warn_once() -> None:
     with pytest.warns(UserWarning, match="writes to its inputs") as caught:
         module = GraphModule(writes_to_its_input, torch.randn(3, 4))
-    assert len(caught.list) == 1 or sum("writes to its inputs" in str(w.message) for w in caught.list) == 1
+    assert (
+        len(caught.list) == 1
+        or sum("writes to its inputs" in str(w.message) for w in caught.list) == 1
+    )
     x = torch.randn(3, 4)
     before = x.clone()
     module(x)

@@ -1,4 +1,6 @@
-"""Handlers of the user: the one from README, wrapping a built-in one, overloads and in-place names."""
+"""Handlers of the user: the one from README, wrapping a built-in one, overloads and in-place
+names.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,13 @@ import torch
 from runners import run_tensorrt, run_tvm
 
 import torch2trt
-from torch2trt import current_context, get_node_handler, has_trt_tensor, has_tvm_tensor, register_node_handler
+from torch2trt import (
+    current_context,
+    get_node_handler,
+    has_trt_tensor,
+    has_tvm_tensor,
+    register_node_handler,
+)
 from torch2trt.core import GraphModule
 from torch2trt.registry import Op, op, operators, unregister_node_handler
 
@@ -87,7 +95,9 @@ def test_an_overload_is_more_specific():
 
 
 def test_a_second_built_in_handler_is_an_error():
-    with pytest.raises(torch2trt.ConversionError, match="aten::relu has a built-in handler already"):
+    with pytest.raises(
+        torch2trt.ConversionError, match="aten::relu has a built-in handler already"
+    ):
         op("aten::relu")(lambda ctx, x: x)
 
 

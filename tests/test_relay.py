@@ -29,11 +29,14 @@ from torch2trt.errors import (  # noqa: E402
 
 
 def small_network() -> nn.Module:
-    """Convolutions, norms, pools, a residual and a classifier, with statistics that are not the initial ones."""
+    """Convolutions, norms, pools, a residual and a classifier, with statistics that are not the
+    initial ones.
+    """
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-        nn.Conv2d(16, 32, 3, groups=4), nn.Hardswish(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 10),
+        nn.Conv2d(16, 32, 3, groups=4), nn.Hardswish(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(128, 10),
     )  # fmt: skip
     network[1].running_mean.uniform_(-0.5, 0.5)
     network[1].running_var.uniform_(0.5, 1.5)
@@ -54,13 +57,15 @@ def convert(
     return graph_pth.get_resolved_outputs(), params
 
 
-def compiled(network: Callable[..., Any], *inputs: torch.Tensor, **options: Any) -> torch2trt.TVMInference:
+def compiled(
+    network: Callable[..., Any], *inputs: torch.Tensor, **options: Any
+) -> torch2trt.TVMInference:
     outputs, params = convert(network, *inputs)
     function = relay.Function(relay.analysis.free_vars(outputs), outputs)
     return torch2trt.TVMInference(build_relay(function, params, **options))
 
 
-# ---- the context ---------------------------------------------------------------------------------------------------
+# ---- the context ---------------------------------------------------------------------------------
 def test_outputs_weights_and_free_variables_make_a_function() -> None:
     network, x = small_network(), torch.rand(1, 3, 20, 20)
     outputs, params = convert(network, x, names=["image"])
@@ -104,7 +109,9 @@ def test_outputs_that_are_inputs_weights_literals_or_twice_the_same() -> None:
     y = ctx.binary("add", var, weight)
     module = ctx.finish([y, var, y, weight, ctx.literal(torch.tensor([1, 2]))])
     run = torch2trt.TVMInference(build_relay(module, ctx.named_weights), input_names=["x"])
-    for got, expected in zip(run.run(x), [x + weight, x, x + weight, weight, torch.tensor([1, 2])], strict=True):
+    for got, expected in zip(
+        run.run(x), [x + weight, x, x + weight, weight, torch.tensor([1, 2])], strict=True
+    ):
         assert torch.equal(got, expected)
 
 
@@ -154,10 +161,12 @@ def test_what_relay_refuses(shape: tuple[Any, ...], dtype: torch.dtype, words: s
 def test_a_target_that_does_not_exist_is_named() -> None:
     outputs, params = convert(nn.ReLU(), torch.rand(2, 3))
     with pytest.raises(EngineBuildError, match="no_such_kind"):
-        build_relay(relay.Function(relay.analysis.free_vars(outputs), outputs), params, "no_such_kind")
+        build_relay(
+            relay.Function(relay.analysis.free_vars(outputs), outputs), params, "no_such_kind"
+        )
 
 
-# ---- running -------------------------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------------------
 def test_numpy_and_torch_in_and_out_and_a_saved_library(tmp_path: Any) -> None:
     network, x = small_network(), torch.rand(1, 3, 20, 20)
     outputs, params = convert(network, x, names=["image"])
@@ -170,9 +179,12 @@ def test_numpy_and_torch_in_and_out_and_a_saved_library(tmp_path: Any) -> None:
         first = run(image=x)["output0"]
         second = run.inference(x.numpy() * 0)["output0"]
         assert isinstance(second, np.ndarray) and not np.array_equal(first.numpy(), second)
-        assert relative_error(first, expected) < 1e-5  # an output is not overwritten by the next run
+        assert (
+            relative_error(first, expected) < 1e-5
+        )  # an output is not overwritten by the next run
     with pytest.raises(
-        InputMismatchError, match=r"'image': got float32\[1, 3, 8, 8\], expected float32\[1, 3, 20, 20\]"
+        InputMismatchError,
+        match=r"'image': got float32\[1, 3, 8, 8\], expected float32\[1, 3, 20, 20\]",
     ):
         run(torch.rand(1, 3, 8, 8))
 
@@ -189,8 +201,10 @@ def test_a_module_follows_its_weights() -> None:
     assert network[0].weight.grad is not None
 
 
-# ---- networks ------------------------------------------------------------------------------------------------------
-def torchvision_network(name: str, size: int = 224, **options: Any) -> tuple[nn.Module, torch.Tensor]:
+# ---- networks ------------------------------------------------------------------------------------
+def torchvision_network(
+    name: str, size: int = 224, **options: Any
+) -> tuple[nn.Module, torch.Tensor]:
     models = pytest.importorskip("torchvision").models
     return models.get_model(name, weights=None, **options), torch.rand(1, 3, size, size)
 
@@ -203,7 +217,9 @@ def vision_transformer() -> tuple[nn.Module, torch.Tensor]:
 
 
 def bert_layer() -> tuple[nn.Module, torch.Tensor]:
-    layer = nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu", layer_norm_eps=1e-12, batch_first=True)
+    layer = nn.TransformerEncoderLayer(
+        768, 12, 3072, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+    )
     return layer, torch.randn(1, 32, 768)
 
 

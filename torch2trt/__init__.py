@@ -1,7 +1,8 @@
 """torch2trt: PyTorch modules and functions, as they are, to TensorRT engines and TVM programs.
 
-One traced graph, one walk, several backends: see ``GraphModule`` for networks of your own, ``TensorRTModule`` and
-``TVMModule`` for modules that train in PyTorch and run an engine in ``eval()``.
+One traced graph, one walk, several backends: see ``GraphModule`` for networks of your own,
+``TensorRTModule`` and ``TVMModule`` for modules that train in PyTorch and run an engine in
+``eval()``.
 """
 
 from __future__ import annotations

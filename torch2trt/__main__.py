@@ -1,7 +1,8 @@
-"""``python -m torch2trt``, also ``torch2trt``: build, run and inspect engines, and ask what can be converted.
+"""``python -m torch2trt``, also ``torch2trt``: build, run and inspect engines, and ask what can be
+converted.
 
-A MODEL is a TorchScript file, or ``package.module:name`` of a module, of a function of tensors, or of a factory that
-gives one of these when called without arguments.
+A MODEL is a TorchScript file, or ``package.module:name`` of a module, of a function of tensors, or
+of a factory that gives one of these when called without arguments.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def load_model(name: str) -> Callable[..., Any]:
     """The module or function that MODEL names, in eval mode.
 
     Raises:
-        Torch2TrtError: there is no such file, module or attribute, or it is neither module nor function.
+        Torch2TrtError: there is no such file, module or attribute, or it is neither module nor
+            function.
     """
     path = Path(name)
     if path.is_file():
@@ -41,10 +43,14 @@ def load_model(name: str) -> Callable[..., Any]:
                 warnings.simplefilter("ignore", FutureWarning)
                 return torch.jit.load(path, map_location="cpu").eval()
         except (RuntimeError, ValueError) as error:
-            raise Torch2TrtError(f"MODEL: {name} is no TorchScript file: {_first_line(error)}") from error
+            raise Torch2TrtError(
+                f"MODEL: {name} is no TorchScript file: {_first_line(error)}"
+            ) from error
     package, colon, attribute = name.partition(":")
     if not colon:
-        raise Torch2TrtError(f"MODEL: got {name!r}, expected a TorchScript file or package.module:name")
+        raise Torch2TrtError(
+            f"MODEL: got {name!r}, expected a TorchScript file or package.module:name"
+        )
     sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(package)
@@ -65,13 +71,15 @@ def _made(name: str, found: Any) -> Callable[..., Any]:
             return found
     if not callable(found):
         raise Torch2TrtError(
-            f"MODEL: {name} is a {type(found).__name__}, expected a module, a function, or its factory"
+            f"MODEL: {name} is a {type(found).__name__}, expected a module, a function, or its "
+            "factory"
         )
     return found.eval() if isinstance(found, nn.Module) else found
 
 
 def parse_input(text: str, position: int) -> tuple[str, torch.Tensor]:
-    """``[name:]1x3x224x224[:dtype]`` as a name and an example: normal values, zeros where the dtype is no float.
+    """``[name:]1x3x224x224[:dtype]`` as a name and an example: normal values, zeros where the dtype
+    is no float.
 
     Raises:
         InputMismatchError: it is not written like this.
@@ -82,7 +90,8 @@ def parse_input(text: str, position: int) -> tuple[str, torch.Tensor]:
     kind = getattr(torch, dtype, None)
     if len(parts) > 2 or not _is_shape(shape) or not isinstance(kind, torch.dtype):
         raise InputMismatchError(
-            f"--input: got {text!r}, expected [NAME:]SHAPE[:DTYPE] as in 1x3x224x224 or ids:1x16:int64"
+            f"--input: got {text!r}, expected [NAME:]SHAPE[:DTYPE] as in 1x3x224x224 or "
+            "ids:1x16:int64"
         )
     sizes = [int(size) for size in shape.split("x")] if shape != "scalar" else []
     if not kind.is_floating_point:
@@ -112,9 +121,10 @@ def build(options: Options) -> None:
 
     model = load_model(options.model)
     names, examples = _examples(options)
+    largest = max((x.shape[0] for x in examples if x.dim()), default=1)
     module = TensorRTModuleWrapper(
         model if isinstance(model, nn.Module) else _Function(model),
-        max_batchsize=options.max_batch or max((x.shape[0] for x in examples if x.dim()), default=1),
+        max_batchsize=options.max_batch or largest,
         workspace=options.workspace, dtype=options.dtype, input_names=names, refit=options.refit,
         optimization_level=options.level, progress=sys.stderr.isatty(), verbose=options.verbose,
     )  # fmt: skip
@@ -136,8 +146,12 @@ def run(options: Options) -> None:
     given = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in options.array or [])
     unknown = sorted(given.keys() - {s.name for s in engine.inputs})
     if unknown:
-        raise InputMismatchError(f"--array: got {unknown}, expected names among {[s.name for s in engine.inputs]}")
-    inputs = {s.name: np.load(given[s.name]) if s.name in given else _random(s) for s in engine.inputs}
+        raise InputMismatchError(
+            f"--array: got {unknown}, expected names among {[s.name for s in engine.inputs]}"
+        )
+    inputs = {
+        s.name: np.load(given[s.name]) if s.name in given else _random(s) for s in engine.inputs
+    }
     context = InferenceContext(engine)
     outputs = context.inference_async(**inputs)
     times = []
@@ -149,7 +163,10 @@ def run(options: Options) -> None:
         _say(f"{name}: {value.dtype}{list(value.shape)}")
         if options.save:
             np.save(Path(options.save) / f"{name}.npy", value)
-    _say(f"median {1e3 * sorted(times)[len(times) // 2]:.3f} ms over {len(times)} runs, copies included")
+    _say(
+        f"median {1e3 * sorted(times)[len(times) // 2]:.3f} ms over {len(times)} runs, copies "
+        "included"
+    )
     if options.profile:
         context.inference(**inputs)
         _say(str(context.profile()))
@@ -171,13 +188,22 @@ def inspect(options: Options) -> None:
     if options.json:
         _say(json.dumps(description, indent=1))
         return
-    _say(f"{options.file}: {len(plan) / 2**20:.1f} MiB plan of {description['library']}, torch {description['torch']}")
-    gpu = description["gpu"] or {"name": "built ahead of time, for any", "compute_capability": "any"}
+    _say(
+        f"{options.file}: {len(plan) / 2**20:.1f} MiB plan of {description['library']}, torch "
+        f"{description['torch']}"
+    )
+    gpu = description["gpu"] or {
+        "name": "built ahead of time, for any",
+        "compute_capability": "any",
+    }
     _say(f"GPU: {gpu['name']}; compute capability: {gpu['compute_capability']}")
     for kind in ("inputs", "outputs"):
         _say(f"{kind}:")
         for spec in description[kind]:
-            _say(f"  {spec['name']}: {spec['dtype']}{_shape(spec)}" + "".join(map(_range, spec["ranges"])))
+            _say(
+                f"  {spec['name']}: {spec['dtype']}{_shape(spec)}"
+                + "".join(map(_range, spec["ranges"]))
+            )
     weights = description["extra"].get("hashes", {})
     _say(f"weights: {len(weights)}")
     sources = description["extra"].get("sources", {}) if options.verbose else {}
@@ -189,7 +215,9 @@ def inspect(options: Options) -> None:
 
 
 def _shape(spec: dict[str, Any]) -> str:
-    return " of a rank that is known when it has run" if spec["shape"] is None else str(spec["shape"])
+    return (
+        " of a rank that is known when it has run" if spec["shape"] is None else str(spec["shape"])
+    )
 
 
 def _range(shapes: Sequence[Sequence[int]]) -> str:
@@ -250,7 +278,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(function: Callable[[Options], None]) -> argparse.ArgumentParser:
-        made = commands.add_parser(function.__name__, help=function.__doc__, description=__doc__, formatter_class=kind)
+        made = commands.add_parser(
+            function.__name__, help=function.__doc__, description=__doc__, formatter_class=kind
+        )
         made.set_defaults(function=function)
         return made
 
@@ -263,12 +293,18 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--verbose", action="store_true", help="also the source line of each node")
     table = command(ops)
     table.add_argument("--markdown", action="store_true", help="as README has it")
-    table.add_argument("--update", metavar="FILE", help="rewrite the table in a file, between its marks")
-    commands.add_parser("benchmark", help="time networks, see python -m torch2trt.benchmark --help", add_help=False)
+    table.add_argument(
+        "--update", metavar="FILE", help="rewrite the table in a file, between its marks"
+    )
+    commands.add_parser(
+        "benchmark", help="time networks, see python -m torch2trt.benchmark --help", add_help=False
+    )
     return parser
 
 
-def _model(parser: argparse.ArgumentParser, more: Callable[[argparse.ArgumentParser], None]) -> None:
+def _model(
+    parser: argparse.ArgumentParser, more: Callable[[argparse.ArgumentParser], None]
+) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
         "--input", action="append", required=True, metavar="[NAME:]SHAPE[:DTYPE]",
@@ -278,8 +314,12 @@ def _model(parser: argparse.ArgumentParser, more: Callable[[argparse.ArgumentPar
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", default="float32", choices=("float32", "tf32", "float16", "bfloat16"))
-    parser.add_argument("--max-batch", type=int, help="serve batches from 1 to this; default: that of --input")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "tf32", "float16", "bfloat16")
+    )
+    parser.add_argument(
+        "--max-batch", type=int, help="serve batches from 1 to this; default: that of --input"
+    )
     parser.add_argument("--workspace", type=int, metavar="BYTES")
     parser.add_argument("--level", type=int, choices=range(6), help="0 builds fast, 5 runs fast")
     parser.add_argument("--refit", action="store_true", help="keep the weights exchangeable")
@@ -289,7 +329,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("engine", metavar="ENGINE")
-    parser.add_argument("--array", action="append", metavar="NAME=FILE.npy", help="an input; random where left out")
+    parser.add_argument(
+        "--array", action="append", metavar="NAME=FILE.npy", help="an input; random where left out"
+    )
     parser.add_argument("--save", metavar="FOLDER", help="write the outputs there as .npy")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--profile", action="store_true", help="also the time of each layer")

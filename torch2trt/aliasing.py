@@ -1,4 +1,6 @@
-"""Which values of a traced graph share memory: from schemas, recorded sizes and strides, and runs without data."""
+"""Which values of a traced graph share memory: from schemas, recorded sizes and strides, and runs
+without data.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,39 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
-_RUN_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, ConversionError)
-_DEPENDS_ON_STRIDES = {"aten::reshape", "aten::contiguous", "aten::flatten", "aten::ravel", "aten::reshape_as"}
-_MAY_COPY = _DEPENDS_ON_STRIDES | {"aten::to", "aten::cpu", "aten::cuda", "aten::real", "aten::conj", "aten::positive"}
+_RUN_ERRORS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    NotImplementedError,
+    ConversionError,
+)
+_DEPENDS_ON_STRIDES = {
+    "aten::reshape",
+    "aten::contiguous",
+    "aten::flatten",
+    "aten::ravel",
+    "aten::reshape_as",
+}
+_MAY_COPY = _DEPENDS_ON_STRIDES | {
+    "aten::to",
+    "aten::cpu",
+    "aten::cuda",
+    "aten::real",
+    "aten::conj",
+    "aten::positive",
+}
 # Written in terms of others, but they always compute: no need to try them.
 _COMPUTES = {
-    "aten::linear", "aten::matmul", "aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::layer_norm",
-    "aten::group_norm", "aten::batch_norm", "aten::instance_norm", "aten::softmax", "aten::log_softmax",
-    "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d",
-    "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d", "aten::lstm", "aten::gru",
+    "aten::linear", "aten::matmul", "aten::conv1d", "aten::conv2d", "aten::conv3d",
+    "aten::layer_norm",
+    "aten::group_norm", "aten::batch_norm", "aten::instance_norm", "aten::softmax",
+    "aten::log_softmax",
+    "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d",
+    "aten::max_pool3d",
+    "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d",
+    "aten::lstm", "aten::gru",
     "aten::repeat_interleave",
 }  # fmt: skip
 # Views whose schemas do not say so: the caller promises to write to one side only.
@@ -47,7 +73,9 @@ _KEEPS_REAL = {"aten::resolve_conj", "aten::resolve_neg"}
 
 
 class Examples:
-    """Values like those of the trace, without data: meta tensors, and the numbers that follow from sizes."""
+    """Values like those of the trace, without data: meta tensors, and the numbers that follow from
+    sizes.
+    """
 
     def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None = None):
         self._attribute = attribute
@@ -90,14 +118,25 @@ class Examples:
         if node.kind == "aten::size":
             sizes = node.inputs[0].shape
             dim = self.of(node.inputs[1]) if len(node.inputs) > 1 else None
-            return UNKNOWN if sizes is None or dim is UNKNOWN else sizes if dim is None else sizes[dim]
+            return (
+                UNKNOWN if sizes is None or dim is UNKNOWN else sizes if dim is None else sizes[dim]
+            )
         arguments = [self.of(v) for v in node.inputs]
         if _has_unknown(arguments) or _is_meta(arguments):
             return _meta(value)
-        if node.kind in ("prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit"):
+        if node.kind in (
+            "prim::NumToTensor",
+            "aten::Int",
+            "aten::IntImplicit",
+            "aten::ScalarImplicit",
+        ):
             return int(arguments[0]) if "Int" in node.kind else arguments[0]
         result = self.run(node.kind, node.overload, node.inputs)
-        return result.item() if isinstance(result, torch.Tensor) and not _is_meta(result) else _meta(value)
+        return (
+            result.item()
+            if isinstance(result, torch.Tensor) and not _is_meta(result)
+            else _meta(value)
+        )
 
 
 def _has_unknown(values: list[Any]) -> bool:
@@ -126,7 +165,9 @@ def _meta(value: Value) -> Any:
 
 @lru_cache(maxsize=4096)
 def _is_composite(name: str) -> bool:
-    """Whether an operator is written in terms of others: only those may return an input without saying so."""
+    """Whether an operator is written in terms of others: only those may return an input without
+    saying so.
+    """
     try:
         return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     except RuntimeError:
@@ -134,14 +175,18 @@ def _is_composite(name: str) -> bool:
 
 
 def sharing(node: Node, examples: Examples) -> tuple[Sharing, int]:
-    """What the output of `node`, which writes to nothing, shares with which input (the position)."""
+    """What the output of `node`, which writes to nothing, shares with which input (the
+    position).
+    """
     if node.views:
         return _declared(node, node.views[0], examples), node.views[0]
     if node.kind in _UNDECLARED_VIEWS:
         return Sharing.VIEW, 0
     if node.kind in _COMPUTES or not _is_composite(node.name):
         return Sharing.FRESH, 0
-    candidates = [i for i, v in enumerate(node.inputs) if any(_could_share(v, o) for o in node.outputs)]
+    candidates = [
+        i for i, v in enumerate(node.inputs) if any(_could_share(v, o) for o in node.outputs)
+    ]
     if not candidates:
         return Sharing.FRESH, 0
     result = examples.run(node.kind, node.overload, node.inputs)
@@ -167,11 +212,20 @@ def _declared(node: Node, position: int, examples: Examples) -> Sharing:
         return Sharing.VIEW
     result = examples.run(node.kind, node.overload, node.inputs)
     found = Sharing.UNSURE if result is UNKNOWN else _compare(examples.of(source), result)
-    moves = any(isinstance(examples.of(v), torch.device) for v in node.inputs) or "device" in node.overload
-    strides_matter = node.kind in _DEPENDS_ON_STRIDES and not _is_row_major(source) and 1 in (source.shape or ())
+    moves = (
+        any(isinstance(examples.of(v), torch.device) for v in node.inputs)
+        or "device" in node.overload
+    )
+    strides_matter = (
+        node.kind in _DEPENDS_ON_STRIDES and not _is_row_major(source) and 1 in (source.shape or ())
+    )
     if found is not Sharing.FRESH and (moves or strides_matter):
         return Sharing.UNSURE
-    if found is Sharing.SAME and node.kind in ("aten::reshape", "aten::flatten", "aten::reshape_as"):
+    if found is Sharing.SAME and node.kind in (
+        "aten::reshape",
+        "aten::flatten",
+        "aten::reshape_as",
+    ):
         return Sharing.VIEW
     return found
 
@@ -194,7 +248,8 @@ def _as_large(value: Value, output: Value) -> bool:
 
 
 _LAYOUT = (
-    torch.Tensor.size, torch.Tensor.stride, torch.Tensor.storage_offset, torch.Tensor.is_conj, torch.Tensor.is_neg,
+    torch.Tensor.size, torch.Tensor.stride, torch.Tensor.storage_offset, torch.Tensor.is_conj,
+    torch.Tensor.is_neg,
     lambda tensor: tensor.dtype,
 )  # fmt: skip
 
@@ -203,7 +258,9 @@ def _compare(source: Any, result: Any) -> Sharing:
     sources = source if isinstance(source, (list, tuple)) else [source]
     results = result if isinstance(result, (list, tuple)) else [result]
     memory = {s.untyped_storage()._cdata for s in sources if isinstance(s, torch.Tensor)}
-    shared = [r for r in results if isinstance(r, torch.Tensor) and r.untyped_storage()._cdata in memory]
+    shared = [
+        r for r in results if isinstance(r, torch.Tensor) and r.untyped_storage()._cdata in memory
+    ]
     if not shared:
         return Sharing.FRESH
     (first,) = shared if len(shared) == 1 else (None,)
@@ -221,7 +278,9 @@ def _is_row_major(value: Value) -> bool:
 
 
 def overlaps(value: Value) -> bool:
-    """Whether several elements of `value` may lie at one address (expanded, overlapping windows)."""
+    """Whether several elements of `value` may lie at one address (expanded, overlapping
+    windows).
+    """
     if value.shape is None or value.strides is None or 0 in value.shape:
         return False
     reach = 0

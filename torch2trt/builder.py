@@ -13,7 +13,8 @@ class GraphBuilder:
 
     Attributes:
         graph: the old graph.
-        node: the node of the old graph that is being rewritten; new nodes keep its module and source.
+        node: the node of the old graph that is being rewritten; new nodes keep its module and
+            source.
         nodes: the new graph so far.
         constants: what the constants hold, by name; old and new ones.
         lists: the nodes that make lists and tuples, by name.
@@ -26,7 +27,9 @@ class GraphBuilder:
         self.constants = constants_of(graph)
         self.lists: dict[str, Node] = {}
         self._own_constants: dict[tuple[type, Any], Value] = {}
-        self._names = {v.name for n in graph.nodes for v in n.outputs} | {v.name for v in graph.inputs}
+        self._names = {v.name for n in graph.nodes for v in n.outputs} | {
+            v.name for v in graph.inputs
+        }
         self._scopes = {n.scope for n in graph.nodes}
 
     def emit(self, kind: str, overload: str, inputs: tuple[Value, ...], like: Value) -> Value:
@@ -40,28 +43,38 @@ class GraphBuilder:
         if key not in self._own_constants:
             output = self.named(Value("constant", type(value).__name__))
             self.constants[output.name] = value
-            node = replace(self.node, kind="prim::Constant", overload="", attributes={"value": value})
+            node = replace(
+                self.node, kind="prim::Constant", overload="", attributes={"value": value}
+            )
             self.append(node, "prim::Constant", "", (), (output,))
             self._own_constants[key] = output
         return self._own_constants[key]
 
     def known(self, value: Value) -> Any:
-        """The Python value of a constant, or of a list of constants; None where it is not constant."""
+        """The Python value of a constant, or of a list of constants; None where it is not
+        constant.
+        """
         if value.name not in self.lists:
             return self.constants.get(value.name)
         elements = [self.known(v) for v in self.lists[value.name].inputs]
         return None if None in elements else elements
 
     def append(
-        self, like: Node, kind: str, overload: str, inputs: tuple[Value, ...], outputs: tuple[Value, ...],
+        self, like: Node, kind: str, overload: str, inputs: tuple[Value, ...],
+        outputs: tuple[Value, ...],
         first: bool = False,
     ) -> tuple[Value, ...]:  # fmt: skip
-        """Emit a node at the place of `like`; `first`: with its scope, others get one made unique."""
+        """Emit a node at the place of `like`; `first`: with its scope, others get one made
+        unique.
+        """
         attributes = like.attributes if kind == like.kind else {}
-        scope = like.scope if first else _unused(f"{like.scope}.{kind.split('::')[1]}", self._scopes)
+        scope = (
+            like.scope if first else _unused(f"{like.scope}.{kind.split('::')[1]}", self._scopes)
+        )
         self.nodes.append(
             replace(
-                like, kind=kind, overload=overload, inputs=inputs, outputs=outputs, attributes=attributes, scope=scope,
+                like, kind=kind, overload=overload, inputs=inputs, outputs=outputs,
+                attributes=attributes, scope=scope,
                 mutates=(), views=(),
             )
         )  # fmt: skip
@@ -72,10 +85,11 @@ class GraphBuilder:
         return replace(value, name=_unused(value.name, self._names))
 
 
-
 def constants_of(graph: Graph) -> dict[str, Any]:
     """What the constants of `graph` hold, by name."""
-    return {n.outputs[0].name: n.attributes["value"] for n in graph.nodes if n.kind == "prim::Constant"}
+    return {
+        n.outputs[0].name: n.attributes["value"] for n in graph.nodes if n.kind == "prim::Constant"
+    }
 
 
 def _unused(name: str, used: set[str]) -> str:

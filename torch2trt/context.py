@@ -1,7 +1,8 @@
 """The active context: what a walk over a graph emits into.
 
-With no context, or inside ``torch_network()``, a ``GraphModule`` runs in PyTorch (debug mode). Inside
-``trt_network(net)`` it adds layers to ``net``; inside ``tvm_network()`` it builds a TVM function.
+With no context, or inside ``torch_network()``, a ``GraphModule`` runs in PyTorch (debug mode).
+Inside ``trt_network(net)`` it adds layers to ``net``; inside ``tvm_network()`` it builds a TVM
+function.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def use_context(context: Context) -> Iterator[Context]:
 def trt_network(network: Any, **options: Any) -> Iterator[Any]:
     """Emit TensorRT layers into `network` while the block runs.
 
-    A network without an error recorder has one inside the block only. Parse ONNX files into it before
-    or after the block: an ``OnnxParser`` made inside uses that recorder again when all is deleted.
+    A network without an error recorder has one inside the block only. Parse ONNX files into it
+    before or after the block: an ``OnnxParser`` made inside uses that recorder again when all is
+    deleted.
 
     Args:
         network: a ``tensorrt.INetworkDefinition``, explicit batch.
@@ -107,12 +109,15 @@ def _library(value: Any) -> str:
 def has_trt_tensor(values: Any) -> bool:
     """Whether a ``tensorrt.ITensor`` is among `values`, at any depth of lists, tuples and dicts."""
     return any(
-        _library(v).startswith("tensorrt") and type(v).__name__ == "ITensor" for v in _leaves(values)
+        _library(v).startswith("tensorrt") and type(v).__name__ == "ITensor"
+        for v in _leaves(values)
     )
 
 
 def has_tvm_tensor(values: Any) -> bool:
-    """Whether a Relax or Relay expression is among `values`, at any depth of lists, tuples and dicts."""
+    """Whether a Relax or Relay expression is among `values`, at any depth of lists, tuples and
+    dicts.
+    """
     for value in _leaves(values):
         if _library(value) == "tvm":
             from .backends import is_tvm_expr
@@ -133,15 +138,18 @@ def check_not_mixed(context: Context, values: Any, where: str) -> None:
     """Refuse symbolic tensors of another library than the active context's.
 
     Raises:
-        ConversionError: an ITensor outside ``trt_network``, or a TVM expression outside ``tvm_network``.
+        ConversionError: an ITensor outside ``trt_network``, or a TVM expression outside
+            ``tvm_network``.
     """
     if has_trt_tensor(values) and not context.is_tensorrt:
         raise ConversionError(
-            f"{where}: got a TensorRT ITensor, but the active context is {context.name!r}; call it inside "
+            f"{where}: got a TensorRT ITensor, but the active context is {context.name!r}; call "
+            "it inside "
             "`with torch2trt.trt_network(network):`"
         )
     if has_tvm_tensor(values) and not context.is_tvm:
         raise ConversionError(
-            f"{where}: got a TVM expression, but the active context is {context.name!r}; call it inside "
+            f"{where}: got a TVM expression, but the active context is {context.name!r}; call it "
+            "inside "
             "`with torch2trt.tvm_network():`"
         )

@@ -1,4 +1,6 @@
-"""The entry points: trace a module or function, then run or emit its graph in the active context."""
+"""The entry points: trace a module or function, then run or emit its graph in the active
+context.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +22,28 @@ from .trace import trace
 from .walk import unsupported, walk
 
 __all__ = [
-    "GraphModule", "get_node_handler", "register_node_handler", "torch2trt", "torch2tvm", "tvm_network",
+    "GraphModule", "get_node_handler", "register_node_handler", "torch2trt", "torch2tvm",
+    "tvm_network",
 ]  # fmt: skip
 
 
 class GraphModule:
     """A traced module or function that runs wherever the active context says.
 
-    Called with torch tensors it computes in PyTorch (debug mode). Called inside ``trt_network(net)`` with ``ITensor``
-    it adds layers to ``net``; inside ``tvm_network()`` with Relax or Relay variables it builds expressions. It can be
-    called many times, nested in one network, and from several threads.
+    Called with torch tensors it computes in PyTorch (debug mode). Called inside
+    ``trt_network(net)`` with ``ITensor`` it adds layers to ``net``; inside ``tvm_network()`` with
+    Relax or Relay variables it builds expressions. It can be called many times, nested in one
+    network, and from several threads.
 
     Args:
-        module: an ``nn.Module``, a ``ScriptModule`` or a function of tensors. It is traced in the mode it is in, and
-            its weights are looked up at each call, so later changes of them are seen.
-        example_inputs: one tensor, or a sequence of positional arguments (tensors, None, numbers, and tuples, lists and
-            dicts of them).
-        param_exclude, param_include: regular expressions over parameter paths. Unused parameters need no exclusion
-            here; a parameter that *is* used and is excluded is an error, which checks a network against a list.
+        module: an ``nn.Module``, a ``ScriptModule`` or a function of tensors. It is traced in the
+            mode it is in, and its weights are looked up at each call, so later changes of them are
+            seen.
+        example_inputs: one tensor, or a sequence of positional arguments (tensors, None, numbers,
+            and tuples, lists and dicts of them).
+        param_exclude, param_include: regular expressions over parameter paths. Unused parameters
+            need no exclusion here; a parameter that *is* used and is excluded is an error, which
+            checks a network against a list.
         example_kwargs: keyword arguments of the traced call.
 
     Attributes:
@@ -61,7 +67,9 @@ class GraphModule:
     ):
         self.module = module
         self.trace = trace(module, example_inputs, example_kwargs)
-        self.graph: Graph = functionalize(self.trace.graph, self.trace.attribute).without_dead_nodes()
+        self.graph: Graph = functionalize(
+            self.trace.graph, self.trace.attribute
+        ).without_dead_nodes()
         self.frozen = frozen_values(self.trace)
         self.context: Context = current_context()
         self._resolved: list[Any] = []
@@ -71,7 +79,8 @@ class GraphModule:
         """Run or emit the graph.
 
         Args:
-            *args, **kwargs: as the module takes them, torch tensors or symbolic tensors of the active context.
+            *args, **kwargs: as the module takes them, torch tensors or symbolic tensors of the
+                active context.
             verbose: write a line per node: its scope, and the shapes going in and out.
 
         Returns:
@@ -79,30 +88,38 @@ class GraphModule:
 
         Raises:
             InputMismatchError: other inputs than those traced.
-            UnsupportedOpError: nodes that the backend cannot express, all of them at once where that is known ahead.
+            UnsupportedOpError: nodes that the backend cannot express, all of them at once where
+                that is known ahead.
             ConversionError: tensors of another library than the active context's.
         """
         ctx = current_context()
         check_not_mixed(ctx, [args, kwargs], "GraphModule")
-        tensors = self.trace.flatten_inputs(args, kwargs, lambda v: isinstance(v, torch.Tensor) or ctx.is_tensor(v))
+        tensors = self.trace.flatten_inputs(
+            args, kwargs, lambda v: isinstance(v, torch.Tensor) or ctx.is_tensor(v)
+        )
         _check_inputs(ctx, self.graph.inputs, tensors)
         return self.trace.unflatten_outputs(self.run(tensors, ctx, verbose))
 
-    def run(self, tensors: Sequence[Any], ctx: Context | None = None, verbose: bool = False) -> list[Any]:
+    def run(
+        self, tensors: Sequence[Any], ctx: Context | None = None, verbose: bool = False
+    ) -> list[Any]:
         """Like a call, with the tensors among the inputs and outputs as flat lists."""
         ctx = ctx or current_context()
         graph = ctx.rewrite(self.graph)
         missing = unsupported(graph, ctx)
         if missing:
             raise UnsupportedOpError(
-                f"{len(missing)} nodes have no handler (backend: {ctx.name}):", [node.where for node in missing]
+                f"{len(missing)} nodes have no handler (backend: {ctx.name}):",
+                [node.where for node in missing],
             )
         self.context = ctx
         self._resolved = walk(graph, tensors, self.trace.attribute, ctx, verbose)
         return self._resolved
 
     def get_resolved_outputs(self) -> Any:
-        """The outputs of the last call: a tensor or expression, a list of them where there are several."""
+        """The outputs of the last call: a tensor or expression, a list of them where there are
+        several.
+        """
         return self._resolved[0] if len(self._resolved) == 1 else list(self._resolved)
 
     def select(self, names: Sequence[str]) -> None:
@@ -118,20 +135,30 @@ class GraphModule:
         known.update({v.name: v for n in self.graph.nodes for v in n.outputs})
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise ConversionError(f"output names: got {unknown}, expected scopes or values of the graph:\n{self.graph}")
+            raise ConversionError(
+                f"output names: got {unknown}, expected scopes or values of the "
+                f"graph:\n{self.graph}"
+            )
         outputs = tuple(known[name] for name in names)
         self.graph = Graph(self.graph.inputs, outputs, self.graph.nodes).without_dead_nodes()
 
 
 def _check_parameters(graph: Graph, exclude: str | None, include: str | None) -> None:
-    paths = [n.attributes["name"].removeprefix("module.") for n in graph.nodes if n.kind == "prim::GetAttr"]
+    paths = [
+        n.attributes["name"].removeprefix("module.")
+        for n in graph.nodes
+        if n.kind == "prim::GetAttr"
+    ]
     refused = [
-        path for path in paths
-        if (exclude is not None and re.match(exclude, path)) or (include is not None and not re.match(include, path))
-    ]  # fmt: skip
+        path
+        for path in paths
+        if (exclude is not None and re.match(exclude, path))
+        or (include is not None and not re.match(include, path))
+    ]
     if refused:
         raise ConversionError(
-            f"param_exclude={exclude!r}, param_include={include!r} rule out parameters that the program uses: {refused}"
+            f"param_exclude={exclude!r}, param_include={include!r} rule out parameters that the "
+            f"program uses: {refused}"
         )
 
 
@@ -139,7 +166,8 @@ def _check_inputs(ctx: Context, values: Sequence[Value], tensors: Sequence[Any])
     kinds = {isinstance(t, torch.Tensor) for t in tensors}
     if len(kinds) > 1:
         raise ConversionError(
-            f"inputs: torch tensors and symbolic tensors are mixed (context {ctx.name!r}); pass one kind, constants as "
+            f"inputs: torch tensors and symbolic tensors are mixed (context {ctx.name!r}); pass "
+            "one kind, constants as "
             "ctx.constant(tensor)"
         )
     for position, (value, tensor) in enumerate(zip(values, tensors)):
@@ -149,14 +177,16 @@ def _check_inputs(ctx: Context, values: Sequence[Value], tensors: Sequence[Any])
         fits = dtype == value.dtype or (symbolic and ctx.same_dtype(dtype, value.dtype))
         if value.shape is not None and (len(shape) != len(value.shape) or not fits):
             raise InputMismatchError(
-                f"input {position} ({value.name}): got {dtype}{list(map(str, shape))}, expected {value.dtype} with "
+                f"input {position} ({value.name}): got {dtype}{list(map(str, shape))}, expected "
+                f"{value.dtype} with "
                 f"{len(value.shape)} dimensions as in the example, {list(value.shape)}"
             )
 
 
 def _convert(
     module: Any, example_inputs: Any, param_exclude: str | None, param_include: str | None,
-    output_names: Sequence[str] | None, input_tensors: Sequence[Any] | None, input_names: Sequence[str] | None,
+    output_names: Sequence[str] | None, input_tensors: Sequence[Any] | None,
+    input_names: Sequence[str] | None,
     verbose: bool,
 ) -> tuple[Any, GraphModule]:  # fmt: skip
     graph_module = GraphModule(module, example_inputs, param_exclude, param_include)
@@ -188,18 +218,29 @@ def torch2trt(
     Args:
         module, example_inputs, param_exclude, param_include: as for ``GraphModule``.
         output_names: scopes of nodes to return in place of the module's outputs.
-        input_tensors: network tensors to run on; by default new network inputs like the examples are added.
+        input_tensors: network tensors to run on; by default new network inputs like the examples
+            are added.
         input_names: the names of these new inputs, "input0", "input1", ... by default.
         verbose: write a line per node.
 
     Returns:
-        The trace and the graph module; ``graph_module.get_resolved_outputs()`` are the output tensors, to be marked
-        with ``network.mark_output``.
+        The trace and the graph module; ``graph_module.get_resolved_outputs()`` are the output
+        tensors, to be marked with ``network.mark_output``.
     """
     if not current_context().is_tensorrt:
-        raise ConversionError("torch2trt needs an active network; call it inside `with torch2trt.trt_network(network):`")
+        raise ConversionError(
+            "torch2trt needs an active network; call it inside `with "
+            "torch2trt.trt_network(network):`"
+        )
     return _convert(
-        module, example_inputs, param_exclude, param_include, output_names, input_tensors, input_names, verbose
+        module,
+        example_inputs,
+        param_exclude,
+        param_include,
+        output_names,
+        input_tensors,
+        input_names,
+        verbose,
     )
 
 
@@ -227,7 +268,16 @@ def torch2tvm(
         ``graph_module.context.tvm_weight_dict`` holds the weights by variable.
     """
     if not current_context().is_tvm:
-        raise ConversionError("torch2tvm needs an active function; call it inside `with torch2trt.tvm_network():`")
+        raise ConversionError(
+            "torch2tvm needs an active function; call it inside `with torch2trt.tvm_network():`"
+        )
     return _convert(
-        module, example_inputs, param_exclude, param_include, output_names, input_tensors, input_names, verbose
+        module,
+        example_inputs,
+        param_exclude,
+        param_include,
+        output_names,
+        input_tensors,
+        input_names,
+        verbose,
     )

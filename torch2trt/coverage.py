@@ -1,4 +1,6 @@
-"""What of a program each backend can express, and how: a dry run that goes on behind every refusal."""
+"""What of a program each backend can express, and how: a dry run that goes on behind every
+refusal.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class Support:
 
     Attributes:
         ok: whether it takes it.
-        ops: what it becomes, in order: TensorRT layer types, Relax operators; empty where nothing is emitted.
+        ops: what it becomes, in order: TensorRT layer types, Relax operators; empty where nothing
+            is emitted.
         reason: why it is refused; "constant" where it depends on no input and is computed ahead.
     """
 
@@ -105,8 +108,11 @@ class Coverage:
         return "\n".join(lines)
 
 
-def coverage(module: Callable[..., Any], inputs: Any, *, kwargs: Mapping[str, Any] | None = None) -> Coverage:
-    """Ask every installed backend how it takes each node of a program. Nothing is built or compiled.
+def coverage(
+    module: Callable[..., Any], inputs: Any, *, kwargs: Mapping[str, Any] | None = None
+) -> Coverage:
+    """Ask every installed backend how it takes each node of a program. Nothing is built or
+    compiled.
 
     Args:
         module: an ``nn.Module``, a ``ScriptModule`` or a function of tensors.
@@ -114,11 +120,12 @@ def coverage(module: Callable[..., Any], inputs: Any, *, kwargs: Mapping[str, An
         kwargs: keyword arguments.
 
     Returns:
-        The report. Behind a refused node the dry run goes on with an input of the recorded shape, so that all
-        refusals are found at once.
+        The report. Behind a refused node the dry run goes on with an input of the recorded shape,
+        so that all refusals are found at once.
 
     Raises:
-        ConversionError, UnsupportedOpError: the program cannot be traced into a graph at all, see ``GraphModule``.
+        ConversionError, UnsupportedOpError: the program cannot be traced into a graph at all, see
+            ``GraphModule``.
     """
     traced = GraphModule(module, inputs, example_kwargs=kwargs)
     found: dict[str, dict[str, Support]] = {"torch": _in_torch(traced.graph)}
@@ -128,28 +135,34 @@ def coverage(module: Callable[..., Any], inputs: Any, *, kwargs: Mapping[str, An
             found[backend] = _fill_fused(traced.graph, dry_run().run(traced))
         except BackendUnavailableError as error:
             unavailable[backend] = str(error)
-    rows = [
-        Row(n.name, n.scope, n.module, n.source, {b: support[n.scope] for b, support in found.items()})
-        for n in traced.graph.nodes if not n.kind.startswith("prim::")
-    ]  # fmt: skip
+    nodes = [n for n in traced.graph.nodes if not n.kind.startswith("prim::")]
+    served = [{b: support[n.scope] for b, support in found.items()} for n in nodes]
+    rows = [Row(n.name, n.scope, n.module, n.source, s) for n, s in zip(nodes, served)]
     return Coverage(tuple(rows), unavailable, traced.frozen)
 
 
 def _in_torch(graph: Graph) -> dict[str, Support]:
     missing = {node.scope for node in unsupported(graph, TORCH_CONTEXT)}
     return {
-        n.scope: Support(False, (), "no handler") if n.scope in missing else Support(True, (n.kind,))
+        n.scope: Support(False, (), "no handler")
+        if n.scope in missing
+        else Support(True, (n.kind,))
         for n in graph.nodes
     }
 
 
 def _fill_fused(graph: Graph, found: dict[str, Support]) -> dict[str, Support]:
     """Nodes that the backend's own rewriting removed: their work is done by another node."""
-    return {n.scope: found.get(n.scope, Support(True, (), "merged into the node before")) for n in graph.nodes}
+    return {
+        n.scope: found.get(n.scope, Support(True, (), "merged into the node before"))
+        for n in graph.nodes
+    }
 
 
 class _DryRun(ABC):
-    """A walk that takes note of what each node becomes, and replaces what is refused by new inputs."""
+    """A walk that takes note of what each node becomes, and replaces what is refused by new
+    inputs.
+    """
 
     ctx: Context
 
@@ -173,7 +186,9 @@ class _DryRun(ABC):
                 if all(v.name in env for v in node.inputs):
                     outputs = self.step(node, arguments, traced.trace.attribute)
                 else:
-                    outputs = self.replaced(node, "what it takes comes from a refused node, as no tensor")
+                    outputs = self.replaced(
+                        node, "what it takes comes from a refused node, as no tensor"
+                    )
                 env.update(outputs)
                 for value in node.inputs:
                     remaining[value.name] -= 1
@@ -181,7 +196,9 @@ class _DryRun(ABC):
                         env.pop(value.name, None)
         return self.found
 
-    def step(self, node: Node, arguments: list[Any], attribute: Callable[[str], Any]) -> dict[str, Any]:
+    def step(
+        self, node: Node, arguments: list[Any], attribute: Callable[[str], Any]
+    ) -> dict[str, Any]:
         """Emit a node; its outputs by name."""
         self.ctx.node = node
         list(self.emitted())
@@ -271,7 +288,9 @@ def _counted(names: Sequence[str]) -> list[str]:
 
 
 def _table(kinds: Mapping[str, Sequence[Row]], backends: Sequence[str]) -> list[str]:
-    """A line per kind: count, and per backend how many nodes it takes and what the first of them becomes."""
+    """A line per kind: count, and per backend how many nodes it takes and what the first of them
+    becomes.
+    """
     lines = []
     for name, rows in kinds.items():
         lines.append(f"{len(rows):5} {name}")

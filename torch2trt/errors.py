@@ -1,4 +1,6 @@
-"""The exceptions of torch2trt. Every message says what happened, what was got, what was expected and where."""
+"""The exceptions of torch2trt. Every message says what happened, what was got, what was expected
+and where.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Fold batch normalisation with fixed statistics into the convolution before it, as a graph pass.
 
-TensorRT does this by itself; TVM does it slowly or not at all. The folded weights are nodes of the graph that depend on
-constants alone, so a walk computes them in PyTorch and follows the weights of the module.
+TensorRT does this by itself; TVM does it slowly or not at all. The folded weights are nodes of the
+graph that depend on constants alone, so a walk computes them in PyTorch and follows the weights of
+the module.
 """
 
 from __future__ import annotations
@@ -14,15 +15,22 @@ from .builder import GraphBuilder
 from .graph import Graph, Node, Value
 from .registry import user_handler
 
-_CONVOLUTIONS = ("aten::_convolution", "aten::convolution", "aten::conv1d", "aten::conv2d", "aten::conv3d")
+_CONVOLUTIONS = (
+    "aten::_convolution",
+    "aten::convolution",
+    "aten::conv1d",
+    "aten::conv2d",
+    "aten::conv3d",
+)
 _DOUBLE, _FLOATS = 7, {torch.float32: 6, torch.float16: 5, torch.bfloat16: 15}
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """`graph` with each ``batch_norm(conv(x, w, b))`` as one convolution, where nothing else reads the convolution.
+    """`graph` with each ``batch_norm(conv(x, w, b))`` as one convolution, where nothing else reads
+    the convolution.
 
-    Left alone are batch norms in training mode, transposed convolutions, weights computed from inputs, and kinds that a
-    user registered a handler for.
+    Left alone are batch norms in training mode, transposed convolutions, weights computed from
+    inputs, and kinds that a user registered a handler for.
     """
     if user_handler("aten::batch_norm") or any(user_handler(kind) for kind in _CONVOLUTIONS):
         return graph
@@ -40,7 +48,9 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def _foldable(graph: Graph) -> dict[str, Node]:
-    """The convolution of each batch norm that can be folded, by the name of the batch norm's output."""
+    """The convolution of each batch norm that can be folded, by the name of the batch norm's
+    output.
+    """
     builder = GraphBuilder(graph)
     builder.lists = {n.outputs[0].name: n for n in graph.nodes if n.kind == "prim::ListConstruct"}
     made_by = {v.name: n for n in graph.nodes for v in n.outputs}
@@ -54,8 +64,15 @@ def _foldable(graph: Graph) -> dict[str, Node]:
             continue
         transposed = "_convolution" in conv.kind and builder.known(conv.inputs[6]) is not False
         constants = [conv.inputs[1], *node.inputs[1:5]]
-        fixed = all(_is_parameter(v, made_by) for v in constants) and _is_parameter(conv.inputs[2], made_by)
-        if not transposed and fixed and conv.outputs[0].dtype in _FLOATS and len(conv.outputs[0].shape or ()) > 2:
+        fixed = all(_is_parameter(v, made_by) for v in constants) and _is_parameter(
+            conv.inputs[2], made_by
+        )
+        if (
+            not transposed
+            and fixed
+            and conv.outputs[0].dtype in _FLOATS
+            and len(conv.outputs[0].shape or ()) > 2
+        ):
             pairs[node.outputs[0].name] = conv
     return pairs
 
@@ -66,14 +83,21 @@ def _is_parameter(value: Value, made_by: dict[str, Node]) -> bool:
 
 
 def _emit_folded(builder: GraphBuilder, conv: Node, norm: Node) -> None:
-    """The convolution with scaled weights in place of `norm`: weight * s and (bias - mean) * s + shift in float64."""
+    """The convolution with scaled weights in place of `norm`: weight * s and (bias - mean) * s +
+    shift in float64.
+    """
     builder.node = conv
     dims = len(conv.outputs[0].shape or ())
     vector = Value("folded", "Tensor")
     number = builder.constant
 
     def double(value: Value) -> Value:
-        return builder.emit("aten::to", "dtype", (value, number(_DOUBLE), number(False), number(False), number(None)), vector)
+        return builder.emit(
+            "aten::to",
+            "dtype",
+            (value, number(_DOUBLE), number(False), number(False), number(None)),
+            vector,
+        )
 
     def binary(kind: str, a: Value, b: Value) -> Value:
         extra = () if kind == "mul" else (number(1),)
@@ -83,22 +107,32 @@ def _emit_folded(builder: GraphBuilder, conv: Node, norm: Node) -> None:
         return value.name in builder.constants and builder.constants[value.name] is None
 
     gamma, beta, mean, variance = norm.inputs[1:5]
-    epsilon = builder.emit("aten::add", "Scalar", (double(variance), norm.inputs[7], number(1)), vector)
+    epsilon = builder.emit(
+        "aten::add", "Scalar", (double(variance), norm.inputs[7], number(1)), vector
+    )
     scale = builder.emit("aten::rsqrt", "", (epsilon,), vector)
     scale = scale if is_none(gamma) else binary("mul", scale, double(gamma))
-    column = builder.append(conv, "prim::ListConstruct", "", (number(-1), *[number(1)] * (dims - 1)), (
-        builder.named(Value("sizes", "List[int]")),
-    ))[0]  # fmt: skip
-    weight = binary("mul", double(conv.inputs[1]), builder.emit("aten::reshape", "", (scale, column), vector))
+    sizes = (number(-1), *[number(1)] * (dims - 1))
+    named = (builder.named(Value("sizes", "List[int]")),)
+    column = builder.append(conv, "prim::ListConstruct", "", sizes, named)[0]
+    weight = binary(
+        "mul", double(conv.inputs[1]), builder.emit("aten::reshape", "", (scale, column), vector)
+    )
     shift = mean if is_none(conv.inputs[2]) else conv.inputs[2]
-    centered = builder.emit("aten::neg", "", (double(mean),), vector) if shift is mean else binary(
-        "sub", double(shift), double(mean)
+    centered = (
+        builder.emit("aten::neg", "", (double(mean),), vector)
+        if shift is mean
+        else binary("sub", double(shift), double(mean))
     )
     bias = binary("mul", centered, scale)
     bias = bias if is_none(beta) else binary("add", bias, double(beta))
     kind = number(_FLOATS[conv.outputs[0].dtype])
     back = [
-        builder.emit("aten::to", "dtype", (v, kind, number(False), number(False), number(None)), vector)
+        builder.emit(
+            "aten::to", "dtype", (v, kind, number(False), number(False), number(None)), vector
+        )
         for v in (weight, bias)
     ]
-    builder.nodes.append(replace(conv, inputs=(conv.inputs[0], *back, *conv.inputs[3:]), outputs=norm.outputs))
+    builder.nodes.append(
+        replace(conv, inputs=(conv.inputs[0], *back, *conv.inputs[3:]), outputs=norm.outputs)
+    )

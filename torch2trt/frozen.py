@@ -1,4 +1,6 @@
-"""What tracing turned into constants: found from the tracer's warnings, in the graph, and by other inputs."""
+"""What tracing turned into constants: found from the tracer's warnings, in the graph, and by other
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from .tracing_warnings import Frozen
 from .walk import walk
 
 _NUMBERS = {
-    "aten::Int", "aten::Float", "aten::Bool", "aten::item", "aten::IntImplicit", "aten::FloatImplicit",
+    "aten::Int", "aten::Float", "aten::Bool", "aten::item", "aten::IntImplicit",
+    "aten::FloatImplicit",
     "aten::ScalarImplicit", "aten::_local_scalar_dense",
 }  # fmt: skip
 _RUN_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, Torch2TrtError)
@@ -32,8 +35,9 @@ def frozen_values(trace: Trace) -> tuple[Frozen, ...]:
         trace: of the program.
 
     Returns:
-        What the tracer warned about, and the Python numbers that the graph takes from the values of its inputs. Sizes
-        that the program uses as Python numbers look like any other constant; ``generalises`` finds those.
+        What the tracer warned about, and the Python numbers that the graph takes from the values of
+        its inputs. Sizes that the program uses as Python numbers look like any other constant;
+        ``generalises`` finds those.
     """
     return tuple(dict.fromkeys((*trace.frozen, *_numbers_from_data(trace.graph))))
 
@@ -45,11 +49,15 @@ def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
             continue
         data.update(v.name for v in node.outputs)
         if node.kind in _NUMBERS:
-            yield Frozen(f"{node.name} takes a Python number from tensor values", _line_of(node, graph))
+            yield Frozen(
+                f"{node.name} takes a Python number from tensor values", _line_of(node, graph)
+            )
 
 
 def _line_of(node: Node, graph: Graph) -> str:
-    """The source of `node`; lists and conversions may have none, then that of the operation they are made for."""
+    """The source of `node`; lists and conversions may have none, then that of the operation they
+    are made for.
+    """
     while not node.source:
         reader = next((n for n in graph.nodes if any(_reads(n, v) for v in node.outputs)), None)
         if reader is None:
@@ -65,7 +73,8 @@ def generalises(
     other_inputs: Sequence[Any],
     other_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Frozen, ...]:
-    """Check a traced program on inputs of other sizes: run its graph in PyTorch and compare with the program itself.
+    """Check a traced program on inputs of other sizes: run its graph in PyTorch and compare with
+    the program itself.
 
     Args:
         program: what was traced.
@@ -74,8 +83,8 @@ def generalises(
         other_inputs, other_kwargs: as the program takes them, in sizes that it was not traced with.
 
     Returns:
-        Nothing where the outputs agree. Else which outputs differ, and which constants of the graph would be others
-        had the program been traced with these inputs, with their source lines.
+        Nothing where the outputs agree. Else which outputs differ, and which constants of the graph
+        would be others had the program been traced with these inputs, with their source lines.
 
     Raises:
         InputMismatchError: `other_inputs` have another structure than the traced ones.
@@ -85,11 +94,19 @@ def generalises(
     with torch.no_grad():
         results = pytree.tree_leaves(program(*_copied(args), **_copied(kwargs)))
     expected = [leaf for leaf in results if isinstance(leaf, torch.Tensor)]
-    tensors = trace.flatten_inputs(_copied(args), _copied(kwargs), lambda v: isinstance(v, torch.Tensor))
+    tensors = trace.flatten_inputs(
+        _copied(args), _copied(kwargs), lambda v: isinstance(v, torch.Tensor)
+    )
     try:
-        differences = list(_differences(graph, walk(graph, tensors, trace.attribute, TORCH_CONTEXT), expected))
+        differences = list(
+            _differences(graph, walk(graph, tensors, trace.attribute, TORCH_CONTEXT), expected)
+        )
     except _RUN_ERRORS as error:
-        differences = [Frozen(f"the traced program fails: {str(error).splitlines()[0]}", "inputs of other sizes")]
+        differences = [
+            Frozen(
+                f"the traced program fails: {str(error).splitlines()[0]}", "inputs of other sizes"
+            )
+        ]
     if not differences:
         return ()
     other = trace_again(program, _copied(args), _copied(kwargs))
@@ -100,24 +117,41 @@ def _copied(values: Any) -> Any:
     return pytree.tree_map(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, values)
 
 
-def _differences(graph: Graph, got: Sequence[Any], expected: Sequence[torch.Tensor]) -> Iterator[Frozen]:
+def _differences(
+    graph: Graph, got: Sequence[Any], expected: Sequence[torch.Tensor]
+) -> Iterator[Frozen]:
     makers = {v.name: node.source for node in graph.nodes for v in node.outputs}
     for position, (value, one, other) in enumerate(zip(graph.outputs, got, expected)):
         one = torch.as_tensor(one)
         try:
             torch.testing.assert_close(one, other, equal_nan=True)
         except AssertionError:
-            what = "other values" if one.shape == other.shape else f"{list(one.shape)}, not {list(other.shape)}"
-            yield Frozen(f"output {position} of the traced program has {what}", makers.get(value.name, value.name))
+            what = (
+                "other values"
+                if one.shape == other.shape
+                else f"{list(one.shape)}, not {list(other.shape)}"
+            )
+            yield Frozen(
+                f"output {position} of the traced program has {what}",
+                makers.get(value.name, value.name),
+            )
     if len(got) != len(expected):
-        yield Frozen(f"{len(got)} outputs in the trace, {len(expected)} for the other inputs", "the program")
+        yield Frozen(
+            f"{len(got)} outputs in the trace, {len(expected)} for the other inputs", "the program"
+        )
 
 
 def changed_constants(first: Graph, second: Graph) -> Iterator[Frozen]:
-    """The constants by which two traces of one program differ, up to the first node that only one of them has."""
+    """The constants by which two traces of one program differ, up to the first node that only one
+    of them has.
+    """
     constants, others = constants_of(first), constants_of(second)
     for node, other in zip(_operations(first), _operations(second)):
-        if (node.name, len(node.inputs), len(node.outputs)) != (other.name, len(other.inputs), len(other.outputs)):
+        if (node.name, len(node.inputs), len(node.outputs)) != (
+            other.name,
+            len(other.inputs),
+            len(other.outputs),
+        ):
             message = f"the traces part here: {_brief(node)}; for the other inputs {_brief(other)}"
             yield Frozen(message, _line_of(node, first))
             return
@@ -126,7 +160,8 @@ def changed_constants(first: Graph, second: Graph) -> Iterator[Frozen]:
                 continue
             was, now = constants[value.name], others[counterpart.name]
             if not _equal(was, now):
-                message = f"a constant of {_reader(node, first)} is {_short(was)}; for the other inputs {_short(now)}"
+                what = f"a constant of {_reader(node, first)} is {_short(was)}"
+                message = f"{what}; for the other inputs {_short(now)}"
                 yield Frozen(message, _line_of(node, first))
 
 

@@ -1,16 +1,17 @@
 """In-place writes and writes through views, rewritten as pure operations.
 
-Every tensor of the traced graph is a *place*: a whole memory (a root), or a view of another place. Each memory counts
-its writes; a place remembers the value it held last, and at which count. A write gives its place a new value and,
-through the inverse of each view on the way, the places above up to the root. All other places of that memory are out of
-date then, and are made anew from the place above when they are read. What is made and never read is dropped at the end.
+Every tensor of the traced graph is a *place*: a whole memory (a root), or a view of another place.
+Each memory counts its writes; a place remembers the value it held last, and at which count. A write
+gives its place a new value and, through the inverse of each view on the way, the places above up to
+the root. All other places of that memory are out of date then, and are made anew from the place
+above when they are read. What is made and never read is dropped at the end.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,47 +29,11 @@ from .inplace import (
     is_out_variant,
     reads_only_sizes,
 )
+from .places import Memory, OutOfDate, Place
 from .unview import join, rebuild
 
 _CONTAINERS = {"prim::ListConstruct", "prim::TupleConstruct", "prim::DictConstruct"}
 _UNPACKS = {"prim::ListUnpack", "prim::TupleUnpack"}
-
-
-@dataclass(eq=False)
-class _Memory:
-    """What several places share. `outlives`: what keeps it after the call, for messages."""
-
-    outlives: str = ""
-    is_input: bool = False
-    writes: int = 0
-    lost: str = ""
-    maybe_same: list[_Memory] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Place:
-    """A tensor, or a list of views: output `index` of `view` applied to `parent` as its input `base`.
-
-    `value` is what it held after `made` writes to its memory; `traced` is as the trace recorded it.
-    """
-
-    memory: _Memory
-    value: Value
-    made: int
-    traced: Value
-    parent: _Place | None = None
-    view: Node | None = None
-    base: int = 0
-    index: int = 0
-    children: dict[Any, _Place] = field(default_factory=dict)
-
-    @property
-    def is_current(self) -> bool:
-        return self.made == self.memory.writes
-
-
-class _OutOfDate(Exception):
-    """A place cannot be made anew; the argument says which write is to blame."""
 
 
 def functionalize(graph: Graph, attribute: Callable[[str], Any] | None = None) -> Graph:
@@ -76,17 +41,19 @@ def functionalize(graph: Graph, attribute: Callable[[str], Any] | None = None) -
 
     Args:
         graph: as traced; it may write in place, also through views and ``out=``.
-        attribute: gives the parameter or buffer at a path; with their sizes known, fewer programs are refused.
+        attribute: gives the parameter or buffer at a path; with their sizes known, fewer programs
+            are refused.
 
     Returns:
         A graph whose nodes write to nothing. `graph` itself where it writes to nothing.
 
     Raises:
-        UnsupportedOpError: writes to memory that outlives the call (parameters, buffers, constants of the trace), and
-            writes that have no exact functional form; all of them are listed.
+        UnsupportedOpError: writes to memory that outlives the call (parameters, buffers, constants
+            of the trace), and writes that have no exact functional form; all of them are listed.
 
     Warns:
-        UserWarning: the program writes to its inputs. The results are right, but the caller's tensors stay as they are.
+        UserWarning: the program writes to its inputs. The results are right, but the caller's
+            tensors stay as they are.
     """
     constants = constants_of(graph)
     if not any(node.mutates or hidden_writes(node, constants) for node in graph.nodes):
@@ -98,7 +65,7 @@ class _Pass(GraphBuilder):
     def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None):
         super().__init__(graph)
         self._examples = Examples(graph, attribute)
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
         self._made_lists: dict[str, tuple[list[str], Value]] = {}
         self._renamed: dict[str, Value] = {}
         self._refused: dict[str, None] = {}
@@ -106,29 +73,32 @@ class _Pass(GraphBuilder):
 
     def run(self) -> Graph:
         for value in self.graph.inputs:
-            self._places[value.name] = _Place(_Memory(is_input=True), value, 0, value)
+            self._places[value.name] = Place(Memory(is_input=True), value, 0, value)
         for node in self.graph.nodes:
             self.node = node
             self._visit(node)
         self.node = Node("return", "", self.graph.outputs, ())
         outputs = tuple(self._read(v) for v in self.graph.outputs)
         if self._refused:
-            raise UnsupportedOpError("in-place writes without an exact functional form:", list(self._refused))
+            title = "in-place writes without an exact functional form:"
+            raise UnsupportedOpError(title, list(self._refused))
         if self._input_writes:
             warnings.warn(
-                "the program writes to its inputs; the converted program leaves the caller's tensors as they are: "
-                + "; ".join(self._input_writes),
+                "the program writes to its inputs; the converted program leaves the caller's "
+                "tensors as they are: " + "; ".join(self._input_writes),
                 stacklevel=4,
             )
         return Graph(self.graph.inputs, outputs, tuple(self.nodes)).without_dead_nodes()
 
-    # ---- nodes -----------------------------------------------------------------------------------------------------
+    # ---- nodes -----------------------------------------------------------------------------------
     def _visit(self, node: Node) -> None:
         if node.kind == "prim::Constant":
             self._keep(node, outlives="a constant of the trace: its value before the write is lost")
         elif node.kind == "prim::GetAttr":
             path = node.attributes["name"].removeprefix("module.")
-            self._keep(node, outlives=f"{path}: a parameter or buffer keeps what is written after the call")
+            self._keep(
+                node, outlives=f"{path}: a parameter or buffer keeps what is written after the call"
+            )
         elif node.kind in _CONTAINERS:
             self.lists[node.outputs[0].name] = node
         elif node.kind in _UNPACKS:
@@ -151,7 +121,9 @@ class _Pass(GraphBuilder):
             self._keep(node, shares=self._memories(source))
 
     def _share(self, node: Node) -> None:
-        """A node that writes to nothing by its schema: memory of its own, its input's place, or a view of it."""
+        """A node that writes to nothing by its schema: memory of its own, its input's place, or a
+        view of it.
+        """
         how, position = sharing(node, self._examples)
         source = self._place(node.inputs[position]) if node.inputs else None
         if source is None and how is not Sharing.FRESH:
@@ -168,35 +140,43 @@ class _Pass(GraphBuilder):
             place.memory.writes += 1
             place.memory.lost = f"{node.where} updates running statistics"
 
-    def _keep(self, node: Node, outlives: str = "", shares: Sequence[_Memory] = ()) -> None:
-        """Emit a node as it is; what it gives has memory of its own, or perhaps that of `shares`."""
+    def _keep(self, node: Node, outlives: str = "", shares: Sequence[Memory] = ()) -> None:
+        """Emit a node as it is; what it gives has memory of its own, or perhaps that of
+        `shares`.
+        """
         read = self._latest if reads_only_sizes(node) else self._read
-        self.nodes.append(replace(node, inputs=tuple(read(v) for v in node.inputs), mutates=(), views=()))
+        self.nodes.append(
+            replace(node, inputs=tuple(read(v) for v in node.inputs), mutates=(), views=())
+        )
         for output in node.outputs:
             if "Tensor" not in output.type:
                 continue
-            memory = _Memory(outlives, maybe_same=list(shares))
+            memory = Memory(outlives, maybe_same=list(shares))
             for other in shares:
                 other.maybe_same.append(memory)
-            self._places[output.name] = _Place(memory, output, 0, output)
+            self._places[output.name] = Place(memory, output, 0, output)
 
     def _view(self, node: Node, base: int) -> None:
         parent = self._place(node.inputs[base])
         key = (node.name, *(self._key(v) for i, v in enumerate(node.inputs) if i != base))
         if (key, 0) not in parent.children:
-            inputs = tuple(parent.value if i == base else self._latest(v) for i, v in enumerate(node.inputs))
+            inputs = tuple(
+                parent.value if i == base else self._latest(v) for i, v in enumerate(node.inputs)
+            )
             view = replace(node, inputs=inputs, mutates=(), views=())
             for index, output in enumerate(node.outputs):
-                parent.children[key, index] = _Place(parent.memory, output, -1, output, parent, view, base, index)
+                parent.children[key, index] = Place(
+                    parent.memory, output, -1, output, parent, view, base, index
+                )
             self._apply(parent.children[key, 0], first=True)
         for index, output in enumerate(node.outputs):
             self._places[output.name] = parent.children[key, index]
 
-    # ---- reading ---------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------
     def _resolve(self, value: Value) -> Value:
         return self._renamed.get(value.name, value)
 
-    def _place(self, value: Value) -> _Place | None:
+    def _place(self, value: Value) -> Place | None:
         return self._places.get(self._resolve(value).name)
 
     def _key(self, value: Value) -> Any:
@@ -205,9 +185,13 @@ class _Pass(GraphBuilder):
         if value.name in self.lists:
             return tuple(self._key(v) for v in self.lists[value.name].inputs)
         constant = self.constants.get(value.name, self)
-        return (value.name,) if constant is self or isinstance(constant, torch.Tensor) else repr(constant)
+        return (
+            (value.name,)
+            if constant is self or isinstance(constant, torch.Tensor)
+            else repr(constant)
+        )
 
-    def _memories(self, value: Value) -> list[_Memory]:
+    def _memories(self, value: Value) -> list[Memory]:
         value = self._resolve(value)
         if value.name in self._places:
             return [self._places[value.name].memory]
@@ -229,7 +213,7 @@ class _Pass(GraphBuilder):
             return value
         try:
             return self._current(place)
-        except _OutOfDate as error:
+        except OutOfDate as error:
             reader = self.node.where if self.node.kind != "return" else "the program returns it"
             self._refused[f"{error}, which is read later ({reader})"] = None
             return place.value
@@ -245,15 +229,17 @@ class _Pass(GraphBuilder):
             made = self._made_lists[value.name] = (names, output)
         return made[1]
 
-    def _current(self, place: _Place) -> Value:
+    def _current(self, place: Place) -> Value:
         if not place.is_current:
             if place.parent is None or place.view.kind == "aten::as_strided":
-                raise _OutOfDate(place.memory.lost or f"{place.view.where} sees memory that was written")
+                raise OutOfDate(
+                    place.memory.lost or f"{place.view.where} sees memory that was written"
+                )
             self._current(place.parent)
             self._apply(place)
         return place.value
 
-    def _apply(self, place: _Place, first: bool = False) -> None:
+    def _apply(self, place: Place, first: bool = False) -> None:
         """Make a view, and the other outputs of its node, from its parent."""
         view, parent = place.view, place.parent
         together = [p for p in parent.children.values() if p.view is view]
@@ -265,7 +251,7 @@ class _Pass(GraphBuilder):
             if not other.is_current:
                 other.value, other.made = output, parent.made
 
-    # ---- writing ---------------------------------------------------------------------------------------------------
+    # ---- writing ---------------------------------------------------------------------------------
     def _write_node(self, node: Node) -> None:
         places = [self._place(node.inputs[i]) for i in node.mutates]
         values: Sequence[Value | None] = [None] * len(places)
@@ -273,7 +259,9 @@ class _Pass(GraphBuilder):
             self._refuse(node, "writes to a list of tensors")
             return self._keep(node)
         if any(overlaps(p.traced) for p in places):
-            self._refuse(node, "writes to a tensor that has several elements at one address (expanded?)")
+            self._refuse(
+                node, "writes to a tensor that has several elements at one address (expanded?)"
+            )
         else:
             values = self._new_values(node, places)
         for place, value, output in zip(places, values, node.outputs):
@@ -282,7 +270,7 @@ class _Pass(GraphBuilder):
             self._places[output.name] = place
         return None
 
-    def _new_values(self, node: Node, places: Sequence[_Place]) -> Sequence[Value | None]:
+    def _new_values(self, node: Node, places: Sequence[Place]) -> Sequence[Value | None]:
         """What the written places hold afterwards; None where that is what they hold already."""
         if node.kind in ("aten::copy_", "aten::fill_"):
             if self._place(node.inputs[1]) is places[0]:
@@ -303,7 +291,9 @@ class _Pass(GraphBuilder):
         """Emit the functional form."""
         inputs = tuple(node.inputs[i] for i in form.inputs)
         examples = self._examples.run(form.kind, form.overload, inputs)
-        examples = examples if isinstance(examples, (tuple, list)) else [examples] * len(node.outputs)
+        examples = (
+            examples if isinstance(examples, (tuple, list)) else [examples] * len(node.outputs)
+        )
         outputs = tuple(
             Value(output.name, output.type, output.shape, getattr(example, "dtype", None))
             for output, example in zip(node.outputs, examples)
@@ -311,7 +301,7 @@ class _Pass(GraphBuilder):
         read = tuple(self._read(v) for v in inputs)
         return self.append(node, form.kind, form.overload, read, outputs, first=True)
 
-    def _filled(self, place: _Place, source: Value) -> Value:
+    def _filled(self, place: Place, source: Value) -> Value:
         """`source` in the shape and dtype of `place`."""
         number = self.constants.get(self._resolve(source).name)
         if isinstance(number, torch.Tensor) and number.dim() == 0:
@@ -319,7 +309,12 @@ class _Pass(GraphBuilder):
         if isinstance(number, (bool, int, float, complex)) or source.type != "Tensor":
             value = self._read(source) if number is None else self.constant(number)
             none = self.constant(None)
-            return self.emit("aten::full_like", "", (place.traced, value, none, none, none, none, none), place.traced)
+            return self.emit(
+                "aten::full_like",
+                "",
+                (place.traced, value, none, none, none, none, none),
+                place.traced,
+            )
         value, shape = self._cast(self._read(source), place.traced.dtype), place.traced.shape
         if shape is not None and value.shape == shape and 1 not in shape:
             return value
@@ -332,25 +327,29 @@ class _Pass(GraphBuilder):
         inputs = (value, self.constant(dtype), no, no, none)
         return self.emit("aten::to", "dtype", inputs, replace(value, dtype=dtype))
 
-    def _stored(self, node: Node, result: Value, place: _Place) -> Value | None:
+    def _stored(self, node: Node, result: Value, place: Place) -> Value | None:
         """What an ``out=`` argument holds afterwards; an empty one takes the size of the result."""
         is_resized = result.shape != place.traced.shape
-        if is_resized and (place.parent is not None or place.children or 0 not in (place.traced.shape or ())):
-            self._refuse(node, f"resizes its out= argument from {place.traced.shape} to {result.shape}")
+        if is_resized and (
+            place.parent is not None or place.children or 0 not in (place.traced.shape or ())
+        ):
+            self._refuse(
+                node, f"resizes its out= argument from {place.traced.shape} to {result.shape}"
+            )
             return None
         value = self._cast(result, place.traced.dtype)
         if is_resized:
             place.traced = value
         return value
 
-    def _write(self, place: _Place, value: Value, node: Node) -> None:
+    def _write(self, place: Place, value: Value, node: Node) -> None:
         """Give `place` a new value, and rebuild what it is a view of."""
         memory = place.memory
         changed, kept = [(place, value)], []
         while place.parent is not None:
             try:
                 step = self._rebuilt(place, value, kept)
-            except _OutOfDate:
+            except OutOfDate:
                 break
             if step is None:
                 memory.lost = f"{node.where} writes through a view ({place.view.where})"
@@ -364,7 +363,7 @@ class _Pass(GraphBuilder):
         for written, new in changed:
             written.value, written.made = new, memory.writes
 
-    def _rebuilt(self, place: _Place, value: Value, kept: list[_Place]) -> tuple[_Place, Value] | None:
+    def _rebuilt(self, place: Place, value: Value, kept: list[Place]) -> tuple[Place, Value] | None:
         """The tensor above `place` and its new value; None if the view has no known inverse."""
         view, parent = place.view, place.parent
         if view.kind not in _UNPACKS:
@@ -378,14 +377,18 @@ class _Pass(GraphBuilder):
         kept.extend(p for p in siblings if p is not place)
         return parent.parent, new
 
-    def _note_write(self, memory: _Memory, node: Node) -> None:
-        """Refuse or warn where somebody else sees the write; other memory that may be the same is lost."""
+    def _note_write(self, memory: Memory, node: Node) -> None:
+        """Refuse or warn where somebody else sees the write; other memory that may be the same is
+        lost.
+        """
         reached = [memory]
         for other in reached:
             reached.extend(m for m in other.maybe_same if m not in reached)
         for other in reached:
             if other.outlives:
-                self._refuse(node, f"{'writes' if other is memory else 'may write'} to {other.outlives}")
+                self._refuse(
+                    node, f"{'writes' if other is memory else 'may write'} to {other.outlives}"
+                )
             if other.is_input:
                 self._input_writes[node.where] = None
             if other is not memory:

@@ -1,4 +1,6 @@
-"""The graph: an immutable, readable copy of a TorchScript graph. The only file that touches ``torch._C`` graphs."""
+"""The graph: an immutable, readable copy of a TorchScript graph. The only file that touches
+``torch._C`` graphs.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,9 @@ def _is_tensor(value: torch._C.Value) -> bool:
 def _value(value: torch._C.Value) -> Value:
     if not _is_tensor(value):
         return Value(value.debugName(), str(value.type()))
-    shape, strides = (None if v is None else tuple(v) for v in (value.type().sizes(), value.type().strides()))
+    shape, strides = (
+        None if v is None else tuple(v) for v in (value.type().sizes(), value.type().strides())
+    )
     return Value(value.debugName(), "Tensor", shape, value.type().dtype(), strides)
 
 
@@ -165,8 +169,14 @@ def _attributes(node: torch._C.Node, paths: Mapping[str, str]) -> dict[str, Any]
 
 
 def _number_or_value(value: Any) -> Any:
-    """Python numbers are traced as 0-d tensors of these dtypes; as numbers they keep their rules of type promotion."""
-    if isinstance(value, torch.Tensor) and value.dim() == 0 and value.dtype in (torch.int64, torch.float64, torch.bool):
+    """Python numbers are traced as 0-d tensors of these dtypes; as numbers they keep their rules of
+    type promotion.
+    """
+    if (
+        isinstance(value, torch.Tensor)
+        and value.dim() == 0
+        and value.dtype in (torch.int64, torch.float64, torch.bool)
+    ):
         return value.item()
     return value
 
@@ -185,7 +195,8 @@ def _node(node: torch._C.Node, paths: Mapping[str, str], scopes: Counter[str]) -
     if scopes[scope] > 1:
         scope = f"{scope}_{scopes[scope] - 1}"
     return Node(
-        kind, overload, inputs, tuple(_value(v) for v in node.outputs()), attributes, scope, mutates, views,
+        kind, overload, inputs, tuple(_value(v) for v in node.outputs()), attributes, scope,
+        mutates, views,
         module, _source(node.sourceRange()),
     )  # fmt: skip
 

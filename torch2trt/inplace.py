@@ -13,18 +13,22 @@ from .graph import Node
 
 # They change how a tensor is seen, not its values.
 VIEWS_IN_PLACE = {
-    "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_", "aten::swapdims_",
+    "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_",
+    "aten::swapdims_",
     "aten::detach_", "aten::as_strided_",
 }  # fmt: skip
 _SIZES_ONLY = {
-    "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point", "aten::is_complex",
-    "aten::empty_like", "aten::zeros_like", "aten::ones_like", "aten::full_like", "aten::rand_like", "aten::randn_like",
+    "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point",
+    "aten::is_complex",
+    "aten::empty_like", "aten::zeros_like", "aten::ones_like", "aten::full_like",
+    "aten::rand_like", "aten::randn_like",
     "aten::randint_like", "aten::new_empty", "aten::new_zeros", "aten::new_ones", "aten::new_full",
     "aten::empty_strided", "aten::new_empty_strided",
 }  # fmt: skip
 _CHANGES_MEMORY = {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data"}
 UPDATES_STATISTICS = {
-    "aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index", "aten::_native_batch_norm_legit",
+    "aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index",
+    "aten::_native_batch_norm_legit",
 }  # fmt: skip
 
 
@@ -48,23 +52,31 @@ def is_out_variant(node: Node) -> bool:
 
 
 def hidden_writes(node: Node, constants: Mapping[str, Any]) -> tuple[int, ...]:
-    """The inputs that `node` writes to although its schema does not say so: running statistics in training mode."""
+    """The inputs that `node` writes to although its schema does not say so: running statistics in
+    training mode.
+    """
     if node.kind not in UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
         return ()
     return tuple(i for i in (3, 4) if node.inputs[i].type == "Tensor")
 
 
 def functional_form(node: Node) -> Functional | None:
-    """The functional form of a node that writes to its first input, or to ``out=`` arguments; None if there is none."""
+    """The functional form of a node that writes to its first input, or to ``out=`` arguments; None
+    if there is none.
+    """
     return _functional_form(node.kind, node.overload, node.mutates, len(node.inputs))
 
 
 @lru_cache(maxsize=1024)
-def _functional_form(kind: str, overload: str, mutates: tuple[int, ...], count: int) -> Functional | None:
+def _functional_form(
+    kind: str, overload: str, mutates: tuple[int, ...], count: int
+) -> Functional | None:
     if kind in _CHANGES_MEMORY:
         return None
     schemas = torch._C._jit_get_schemas_for_operator(kind)
-    own = next((s for s in schemas if s.overload_name == overload and len(s.arguments) == count), None)
+    own = next(
+        (s for s in schemas if s.overload_name == overload and len(s.arguments) == count), None
+    )
     if own is None or (kind.endswith("_") and mutates != (0,)):
         return None
     if not kind.endswith("_") and not all(own.arguments[i].kwarg_only for i in mutates):

@@ -1,4 +1,6 @@
-"""The operator table: what is registered, on which backends, how, and what is refused; read from the handlers."""
+"""The operator table: what is registered, on which backends, how, and what is refused; read from
+the handlers.
+"""
 
 from __future__ import annotations
 
@@ -82,12 +84,16 @@ def _entry(kind: str, group: Mapping[Op, list[str]], contexts: Mapping[str, type
     readings = [reading for operator in group for reading in _readings(operator)]
     how = [name for r in readings for name in [*r.primitives, *(_title(o) for o in r.operators)]]
     refusals = [reason for r in readings for reason in r.refusals]
-    return Entry(kind, tuple(overloads), support, tuple(dict.fromkeys(how)), tuple(dict.fromkeys(refusals)))
+    return Entry(
+        kind, tuple(overloads), support, tuple(dict.fromkeys(how)), tuple(dict.fromkeys(refusals))
+    )
 
 
 def _in_torch(kind: str) -> bool:
     namespace, _, base = kind.partition("::")
-    return namespace != "aten" or hasattr(torch.ops.aten, base) or hasattr(torch.ops.aten, f"{base}_")
+    return (
+        namespace != "aten" or hasattr(torch.ops.aten, base) or hasattr(torch.ops.aten, f"{base}_")
+    )
 
 
 def _title(operator: Op) -> str:
@@ -98,7 +104,9 @@ def _installed_contexts() -> dict[str, type]:
     found = {}
     for backend, (module, name) in _CONTEXTS.items():
         try:
-            found[backend] = getattr(importlib.import_module(f".backends.{module}", __package__), name)
+            found[backend] = getattr(
+                importlib.import_module(f".backends.{module}", __package__), name
+            )
         except (ImportError, BackendUnavailableError):
             continue
     return found
@@ -108,7 +116,9 @@ def _installed_contexts() -> dict[str, type]:
 
 
 def _emitter(operator: Op, context: type) -> Callable[..., Any]:
-    return next((operator.emitters[b] for b in context.lineage if b in operator.emitters), operator.function)
+    return next(
+        (operator.emitters[b] for b in context.lineage if b in operator.emitters), operator.function
+    )
 
 
 def _expressible(operator: Op, context: type, above: tuple[Op, ...]) -> bool:
@@ -118,13 +128,19 @@ def _expressible(operator: Op, context: type, above: tuple[Op, ...]) -> bool:
     reading = _whole(_emitter(operator, context))
     if reading.refuses or any(_lacks(context, primitive) for primitive in reading.primitives):
         return False
-    return all(_expressible(o, context, (*above, operator)) for o in reading.operators) or bool(reading.primitives)
+    return all(_expressible(o, context, (*above, operator)) for o in reading.operators) or bool(
+        reading.primitives
+    )
 
 
 def _lacks(context: type, primitive: str) -> bool:
     name = primitive.split()[0]
     own = getattr(context, name, None)
-    return own is getattr(SymbolicContext, name, None) and "_missing" in inspect.getsource(own) if own else True
+    return (
+        own is getattr(SymbolicContext, name, None) and "_missing" in inspect.getsource(own)
+        if own
+        else True
+    )
 
 
 def _readings(operator: Op) -> Iterator[_Reading]:
@@ -147,7 +163,9 @@ def _whole(function: Callable[..., Any]) -> _Reading:
     def joined(name: str) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(value for r in readings for value in getattr(r, name)))
 
-    return _Reading(joined("primitives"), joined("operators"), (), joined("refusals"), first.refuses)
+    return _Reading(
+        joined("primitives"), joined("operators"), (), joined("refusals"), first.refuses
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -166,9 +184,15 @@ def _read(function: Callable[..., Any]) -> _Reading:
             value = names.get(node.id)
             if isinstance(value, Op):
                 called.append(value)
-            elif inspect.isfunction(value) and value.__module__.startswith(handlers.__name__) and _is_helper(value):
+            elif (
+                inspect.isfunction(value)
+                and value.__module__.startswith(handlers.__name__)
+                and _is_helper(value)
+            ):
                 helpers.append(value)
-    return _Reading(tuple(primitives), tuple(called), tuple(helpers), tuple(refusals), _only_refuses(body))
+    return _Reading(
+        tuple(primitives), tuple(called), tuple(helpers), tuple(refusals), _only_refuses(body)
+    )
 
 
 def _names(function: Callable[..., Any]) -> dict[str, Any]:
@@ -182,7 +206,11 @@ def _is_helper(function: Callable[..., Any]) -> bool:
 
 
 def _is_context(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "ctx"
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "ctx"
+    )
 
 
 def _primitive(call: ast.Call, names: Mapping[str, Any]) -> str:
@@ -196,7 +224,14 @@ def _primitive(call: ast.Call, names: Mapping[str, Any]) -> str:
 
 def _only_refuses(body: ast.FunctionDef | ast.Lambda) -> bool:
     statements = body.body if isinstance(body.body, list) else []
-    first = next((s for s in statements if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))), None)
+    first = next(
+        (
+            s
+            for s in statements
+            if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+        ),
+        None,
+    )
     return isinstance(first, ast.Raise)
 
 
@@ -232,21 +267,33 @@ def as_text(table: Sequence[Entry]) -> str:
 def as_markdown(table: Sequence[Entry]) -> str:
     """The table for README, a line per operator."""
     lines = [
-        f"{len(table)} operators: {_summary(table)}. With their in-place forms; all overloads where none is named.",
+        f"{len(table)} operators: {_summary(table)}. With their in-place forms; all overloads "
+        "where none is named.",
         "",
         "| Operator | PyTorch | TensorRT | TVM | Made of | Refused |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for entry in table:
         overloads = f" ({', '.join(entry.overloads)})" if entry.overloads else ""
         marks = " | ".join(entry.support.get(b, "?") for b in ("torch", "tensorrt", "tvm"))
-        cells = [f"`{entry.name}`{overloads}", marks, ", ".join(entry.how), "; ".join(entry.refusals)]
-        lines.append("| " + " | ".join(c.replace("|", "\\|") if c is not marks else c for c in cells) + " |")
+        cells = [
+            f"`{entry.name}`{overloads}",
+            marks,
+            ", ".join(entry.how),
+            "; ".join(entry.refusals),
+        ]
+        lines.append(
+            "| " + " | ".join(c.replace("|", "\\|") if c is not marks else c for c in cells) + " |"
+        )
     return "\n".join(lines)
 
 
 def _summary(table: Sequence[Entry]) -> str:
     titles = {"torch": "PyTorch", "tensorrt": "TensorRT", "tvm": "TVM"}
-    counts = {b: sum(e.support.get(b) == "yes" for e in table) for b in titles if any(b in e.support for e in table)}
+    counts = {
+        b: sum(e.support.get(b) == "yes" for e in table)
+        for b in titles
+        if any(b in e.support for e in table)
+    }
     return ", ".join(f"{number} on {titles[b]}" for b, number in counts.items())
 
 
@@ -254,11 +301,14 @@ def update(path: Path, text: str) -> bool:
     """Put `text` between the marks of a file; says whether that changed the file.
 
     Raises:
-        Torch2TrtError: the file has no such marks, or a backend is missing, so that the table would lose a column.
+        Torch2TrtError: the file has no such marks, or a backend is missing, so that the table would
+            lose a column.
     """
     missing = sorted(_CONTEXTS.keys() - _installed_contexts().keys())
     if missing:
-        raise Torch2TrtError(f"the table needs all backends, and {', '.join(missing)} is not installed here")
+        raise Torch2TrtError(
+            f"the table needs all backends, and {', '.join(missing)} is not installed here"
+        )
     before = path.read_text(encoding="utf-8")
     head, start, rest = before.partition(START)
     _, end, tail = rest.partition(END)

@@ -1,8 +1,9 @@
 """The registry: which handler emits which node.
 
-A handler is any callable ``handler(inputs, attributes, scope) -> list``. Handlers that users register come before the
-built-in ones. A built-in operator is an ``Op``: a function ``(ctx, *arguments)`` that normalises ATen's arguments and
-emits through the primitives of the context; ``emit`` adds an emitter for one backend only.
+A handler is any callable ``handler(inputs, attributes, scope) -> list``. Handlers that users
+register come before the built-in ones. A built-in operator is an ``Op``: a function ``(ctx,
+*arguments)`` that normalises ATen's arguments and emits through the primitives of the context;
+``emit`` adds an emitter for one backend only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _BUILTIN: dict[str, Handler] = {}
 
 
 class Op:
-    """A built-in operator. Call it as ``op(ctx, *arguments)`` from another operator, constants give constants.
+    """A built-in operator. Call it as ``op(ctx, *arguments)`` from another operator, constants give
+    constants.
 
     Attributes:
         names: the ATen names it serves, "aten::sum.dim_IntList" or "aten::sum" for all overloads.
@@ -33,7 +35,9 @@ class Op:
         numbers: the same on Python numbers and symbolic integers, for arithmetic on sizes.
     """
 
-    def __init__(self, names: Sequence[str], function: Emitter, numbers: Callable[..., Any] | None = None):
+    def __init__(
+        self, names: Sequence[str], function: Emitter, numbers: Callable[..., Any] | None = None
+    ):
         self.names = tuple(names)
         self.function = function
         self.numbers = numbers
@@ -57,23 +61,29 @@ class Op:
 
         def register(emitter: Emitter) -> Emitter:
             if backend in self.emitters:
-                raise ConversionError(f"{self!r} has an emitter for {backend} already: {self.emitters[backend]}")
+                raise ConversionError(
+                    f"{self!r} has an emitter for {backend} already: {self.emitters[backend]}"
+                )
             self.emitters[backend] = emitter
             return emitter
 
         return register
 
     def handler(self, inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
-        """The handler of this operator: a tuple of the emitter is several outputs, anything else is one."""
+        """The handler of this operator: a tuple of the emitter is several outputs, anything else is
+        one.
+        """
         result = self(current_context(), *inputs)
         return list(result) if isinstance(result, tuple) else [result]
 
 
 def op(*names: str, numbers: Callable[..., Any] | None = None) -> Callable[[Emitter], Op]:
-    """Decorator: make a function ``(ctx, *arguments)`` the built-in operator of the given ATen names.
+    """Decorator: make a function ``(ctx, *arguments)`` the built-in operator of the given ATen
+    names.
 
     Args:
-        numbers: what the operator does to sizes, which the trace holds as 0-d tensors (``x.size(0) // 2``).
+        numbers: what the operator does to sizes, which the trace holds as 0-d tensors (``x.size(0)
+            // 2``).
     """
 
     def register(function: Emitter) -> Op:
@@ -86,7 +96,9 @@ def op(*names: str, numbers: Callable[..., Any] | None = None) -> Callable[[Emit
 
 
 def builtin_handler(*kinds: str) -> Callable[[Handler], Handler]:
-    """Decorator: a built-in handler that does not depend on the backend (lists, tuples, numbers)."""
+    """Decorator: a built-in handler that does not depend on the backend (lists, tuples,
+    numbers).
+    """
 
     def register(handler: Handler) -> Handler:
         for kind in kinds:
@@ -106,11 +118,12 @@ def register_node_handler(*kinds: str) -> Callable[[Handler], Handler]:
     """Decorator: register a handler of your own for one or more node kinds; it replaces any other.
 
     Args:
-        kinds: "aten::sum" for all overloads, "aten::sum.dim_IntList" for one; in-place forms ("aten::relu_") are
-            found under the name without the underscore.
+        kinds: "aten::sum" for all overloads, "aten::sum.dim_IntList" for one; in-place forms
+            ("aten::relu_") are found under the name without the underscore.
 
-    The handler is called as ``handler(inputs, attributes, scope)`` in every mode: ``inputs`` are the arguments in the
-    order of the ATen schema, ``scope`` is a unique readable name. It returns the list of the node's outputs.
+    The handler is called as ``handler(inputs, attributes, scope)`` in every mode: ``inputs`` are
+    the arguments in the order of the ATen schema, ``scope`` is a unique readable name. It returns
+    the list of the node's outputs.
     """
 
     def register(handler: Handler) -> Handler:
@@ -155,7 +168,9 @@ def get_node_handler(kind: str, overload: str = "") -> Handler:
     kind, _, inline = kind.partition(".")
     handler = builtin(kind, overload or inline)
     if handler is None:
-        raise ConversionError(f"{kind}: no built-in handler; have {len(_BUILTIN)}, see `python -m torch2trt ops`")
+        raise ConversionError(
+            f"{kind}: no built-in handler; have {len(_BUILTIN)}, see `python -m torch2trt ops`"
+        )
     return handler
 
 
@@ -176,7 +191,9 @@ def has_symbolic(ctx: Any, values: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def torch_operator(name: str) -> Any:
-    """The PyTorch operator "aten::sum.dim_IntList" (one overload) or "aten::sum" (resolved per call), None if unknown."""
+    """The PyTorch operator "aten::sum.dim_IntList" (one overload) or "aten::sum" (resolved per
+    call), None if unknown.
+    """
     kind, _, overload = name.partition(".")
     namespace, _, base = kind.partition("::")
     packet = getattr(getattr(torch.ops, namespace), base, None)
@@ -190,7 +207,9 @@ def _keyword_names(operator: Any) -> tuple[int, tuple[str, ...]]:
     return len(arguments) - len(names), names
 
 
-def run_torch(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any] | None = None) -> Any:
+def run_torch(
+    name: str, arguments: Sequence[Any], keywords: Mapping[str, Any] | None = None
+) -> Any:
     """Run a PyTorch operator on constants, all arguments in the order of its schema.
 
     Raises:
@@ -209,11 +228,15 @@ def run_torch(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any] |
 
 
 def _numbers_to_tensors(operator: Any, arguments: Sequence[Any]) -> Sequence[Any]:
-    """Python numbers where the schema wants tensors: as tensors that do not change the type promotion of the rest."""
+    """Python numbers where the schema wants tensors: as tensors that do not change the type
+    promotion of the rest.
+    """
+    numbers = (bool, int, float, complex)
     slots = [
-        i for i, (schema, value) in enumerate(zip(operator._schema.arguments, arguments))
-        if isinstance(schema.type, torch._C.TensorType) and isinstance(value, (bool, int, float, complex))
-    ]  # fmt: skip
+        i
+        for i, (schema, value) in enumerate(zip(operator._schema.arguments, arguments))
+        if isinstance(schema.type, torch._C.TensorType) and isinstance(value, numbers)
+    ]
     if not slots:
         return arguments
     tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
@@ -222,6 +245,6 @@ def _numbers_to_tensors(operator: Any, arguments: Sequence[Any]) -> Sequence[Any
         number = arguments[slot]
         dtype = torch.result_type(tensors[0], number) if tensors else None
         if dtype is not None and dtype.is_floating_point and isinstance(number, int):
-            dtype = None  # an integer does not change the type of a float; it may be a count or an index
+            dtype = None  # an integer leaves the type of a float; it may be a count or an index
         converted[slot] = torch.tensor(number, dtype=dtype)
     return converted

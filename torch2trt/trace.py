@@ -1,4 +1,6 @@
-"""From a module or function and example inputs to a graph: tracing, nested inputs and outputs, frozen values."""
+"""From a module or function and example inputs to a graph: tracing, nested inputs and outputs,
+frozen values.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class Trace:
 
     Attributes:
         graph: from the tensors among the inputs to the tensors among the outputs.
-        input_tree, input_leaves: the structure of ``(args, kwargs)``; the leaves that are no tensors are fixed.
+        input_tree, input_leaves: the structure of ``(args, kwargs)``; the leaves that are no
+            tensors are fixed.
         output_tree, output_leaves: the structure of the result, likewise.
         frozen: what the tracer warned about.
         root: holds the program as ``module``; the paths of ``prim::GetAttr`` nodes start here.
@@ -44,27 +47,35 @@ class Trace:
             target = getattr(target, name)
         return target
 
-    def flatten_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callable[[Any], bool]) -> list[Any]:
+    def flatten_inputs(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callable[[Any], bool]
+    ) -> list[Any]:
         """The tensors among the inputs of a call, in the order of ``graph.inputs``.
 
         Raises:
-            InputMismatchError: another structure than the example's, or another value where the example had no tensor.
+            InputMismatchError: another structure than the example's, or another value where the
+                example had no tensor.
         """
         leaves, tree = pytree.tree_flatten((tuple(args), dict(kwargs)))
         if tree != self.input_tree:
             raise InputMismatchError(
-                f"inputs: got {_describe(args, kwargs)}, expected the structure of the example inputs "
-                f"({len([leaf for leaf in self.input_leaves if leaf is TENSOR])} tensors: {self.input_tree})"
+                f"inputs: got {_describe(args, kwargs)}, expected the structure of the example "
+                "inputs "
+                f"({len([leaf for leaf in self.input_leaves if leaf is TENSOR])} tensors: "
+                f"{self.input_tree})"
             )
         tensors = []
         for position, (leaf, example) in enumerate(zip(leaves, self.input_leaves)):
             if example is TENSOR:
                 if not is_tensor(leaf):
-                    raise InputMismatchError(f"input {position}: got {type(leaf).__name__}, expected a tensor")
+                    raise InputMismatchError(
+                        f"input {position}: got {type(leaf).__name__}, expected a tensor"
+                    )
                 tensors.append(leaf)
             elif leaf is not example and leaf != example:
                 raise InputMismatchError(
-                    f"input {position}: got {leaf!r}, expected {example!r}: it is no tensor, and was fixed by the trace"
+                    f"input {position}: got {leaf!r}, expected {example!r}: it is no tensor, and "
+                    "was fixed by the trace"
                 )
         return tensors
 
@@ -96,7 +107,9 @@ def _kind(value: Any) -> str:
 
 
 def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a function uses without being one: their parameters must stay parameters in the trace."""
+    """The modules that a function uses without being one: their parameters must stay parameters in
+    the trace.
+    """
     if isinstance(program, nn.Module):
         return
     owner = getattr(program, "__self__", None)
@@ -110,7 +123,9 @@ def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Mod
 
 
 class _Flat(nn.Module):
-    """Calls the program with flat tensors and returns flat tensors, so that any nesting can be traced."""
+    """Calls the program with flat tensors and returns flat tensors, so that any nesting can be
+    traced.
+    """
 
     def __init__(self, program: Callable[..., Any], tree: pytree.TreeSpec, leaves: Sequence[Any]):
         super().__init__()
@@ -126,23 +141,29 @@ class _Flat(nn.Module):
         args, kwargs = pytree.tree_unflatten(leaves, self._tree)
         leaves, tree = pytree.tree_flatten(self.module(*args, **kwargs))
         tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        self.output = tree, tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+        self.output = (
+            tree,
+            tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves),
+        )
         return tensors
 
 
 def trace(
-    program: Callable[..., Any], example_inputs: Any, example_kwargs: Mapping[str, Any] | None = None
+    program: Callable[..., Any],
+    example_inputs: Any,
+    example_kwargs: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Trace `program` with TorchScript.
 
     Args:
         program: an ``nn.Module``, a ``ScriptModule`` or a function; nothing of it is changed.
-        example_inputs: one tensor, or a sequence of positional arguments: tensors, None, numbers, and tuples, lists and
-            dicts of them.
+        example_inputs: one tensor, or a sequence of positional arguments: tensors, None, numbers,
+            and tuples, lists and dicts of them.
         example_kwargs: keyword arguments.
 
     Raises:
-        ConversionError: the program returns no tensor, or objects that are neither tensors nor plain values.
+        ConversionError: the program returns no tensor, or objects that are neither tensors nor
+            plain values.
     """
     args = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     leaves, tree = pytree.tree_flatten((tuple(args), dict(example_kwargs or {})))
@@ -171,22 +192,32 @@ def trace(
 
 def _no_tensor(program: Any, leaves: Sequence[Any]) -> str:
     name = getattr(program, "__name__", type(program).__name__)
-    got = ", ".join(sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR})) or "nothing"
-    return f"{name} returned {got}; expected tensors, or tuples, lists and dicts of tensors and plain values"
+    got = (
+        ", ".join(sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR}))
+        or "nothing"
+    )
+    expected = "tensors, or tuples, lists and dicts of tensors and plain values"
+    return f"{name} returned {got}; expected {expected}"
 
 
 def _flat_outputs(graph: Graph) -> Graph:
     """Make the elements of the returned tuple the outputs of the graph."""
     outputs = graph.outputs
     made_by = {v.name: node for node in graph.nodes for v in node.outputs}
-    if len(outputs) == 1 and outputs[0].type != "Tensor" and made_by[outputs[0].name].kind == "prim::TupleConstruct":
+    if (
+        len(outputs) == 1
+        and outputs[0].type != "Tensor"
+        and made_by[outputs[0].name].kind == "prim::TupleConstruct"
+    ):
         outputs = made_by[outputs[0].name].inputs
     return Graph(graph.inputs, outputs, graph.nodes).without_dead_nodes()
 
 
 @contextlib.contextmanager
 def _quiet_tracing() -> Iterator[list[Frozen]]:
-    """Collect the tracer's warnings, and keep ``nn.MultiheadAttention`` off its fused inference path."""
+    """Collect the tracer's warnings, and keep ``nn.MultiheadAttention`` off its fused inference
+    path.
+    """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

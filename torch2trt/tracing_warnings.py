@@ -13,13 +13,16 @@ from typing import Any
 import torch
 
 _NOT_THE_PROGRAM = (
-    os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.abspath(__file__)) + os.sep, warnings.__file__,
+    os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.abspath(__file__)) + os.sep,
+    warnings.__file__,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A value that holds only for the example inputs: what is known of it, and the line of the program."""
+    """A value that holds only for the example inputs: what is known of it, and the line of the
+    program.
+    """
 
     message: str
     source: str
@@ -30,12 +33,17 @@ class Frozen:
 
 @contextlib.contextmanager
 def tracer_warnings() -> Iterator[list[Frozen]]:
-    """Collect the tracer's warnings with the line of the program they come from; other warnings are dropped."""
+    """Collect the tracer's warnings with the line of the program they come from; other warnings are
+    dropped.
+    """
     collected: list[Frozen] = []
 
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if issubclass(category, torch.jit.TracerWarning):
-            frozen = Frozen(str(message).split(". ")[0], _program_line() or f"{os.path.basename(filename)}({lineno})")
+            frozen = Frozen(
+                str(message).split(". ")[0],
+                _program_line() or f"{os.path.basename(filename)}({lineno})",
+            )
             if frozen not in collected:
                 collected.append(frozen)
 

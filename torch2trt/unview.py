@@ -13,11 +13,14 @@ _SCATTERS = {
     "aten::diagonal": "aten::diagonal_scatter",
 }
 _OWN_INVERSES = {
-    "aten::transpose.int", "aten::swapaxes", "aten::swapdims", "aten::t", "aten::numpy_T", "aten::mT",
+    "aten::transpose.int", "aten::swapaxes", "aten::swapdims", "aten::t", "aten::numpy_T",
+    "aten::mT",
 }  # fmt: skip
 _ORDER_KEEPING = {
-    "aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias", "aten::flatten.using_ints",
-    "aten::unflatten.int", "aten::squeeze", "aten::squeeze.dim", "aten::squeeze.dims", "aten::view_as",
+    "aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias",
+    "aten::flatten.using_ints",
+    "aten::unflatten.int", "aten::squeeze", "aten::squeeze.dim", "aten::squeeze.dims",
+    "aten::view_as",
     "aten::reshape_as", "aten::ravel", "aten::expand", "aten::expand_as", "aten::broadcast_to",
 }  # fmt: skip
 # How the elements of a list of views are put together again, and which argument is the dimension.
@@ -41,7 +44,9 @@ class Emitter(Protocol):
         """A constant of the graph."""
 
     def known(self, value: Value) -> Any:
-        """The Python value of a constant, or of a list of constants; None where it is not constant."""
+        """The Python value of a constant, or of a list of constants; None where it is not
+        constant.
+        """
 
 
 def rebuild(view: Node, base: Value, new: Value, out: Emitter) -> Value | None:
@@ -74,7 +79,9 @@ def _permute_back(dims: Value, base: Value, new: Value, out: Emitter) -> Value |
     return out.emit("aten::permute", "", (new, listed), base)
 
 
-def _narrow_back(arguments: tuple[Value, ...], base: Value, new: Value, out: Emitter) -> Value | None:
+def _narrow_back(
+    arguments: tuple[Value, ...], base: Value, new: Value, out: Emitter
+) -> Value | None:
     dim, start, length = (out.known(v) for v in arguments)
     if dim is None or start is None or length is None:
         return None

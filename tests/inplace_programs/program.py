@@ -11,10 +11,11 @@ import torch
 
 @dataclass(frozen=True)
 class Program:
-    """`function` of inputs like `inputs` (shapes, or functions that make one); `refused`: what the refusal says.
+    """`function` of inputs like `inputs` (shapes, or functions that make one); `refused`: what the
+    refusal says.
 
-    `fresh`: the inputs of the comparison, where they have other sizes than the traced ones; `data_sized`: some sizes
-    depend on the values of the inputs.
+    `fresh`: the inputs of the comparison, where they have other sizes than the traced ones;
+    `data_sized`: some sizes depend on the values of the inputs.
     """
 
     name: str

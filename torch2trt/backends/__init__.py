@@ -1,4 +1,6 @@
-"""The backends: one class each behind the protocol of ``base.py``. Nothing here imports tensorrt or tvm by itself."""
+"""The backends: one class each behind the protocol of ``base.py``. Nothing here imports tensorrt or
+tvm by itself.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,16 @@ def tvm_module() -> ModuleType:
     Raises:
         BackendUnavailableError: TVM is not installed.
     """
-    # Left alone, TVM takes half of the cores for its thread pool and pins the calling thread to one core, PyTorch's
-    # threads with it. Both are read once, when the pool is made.
+    # Left alone, TVM takes half of the cores for its thread pool and pins the calling thread to one
+    # core, PyTorch's threads with it. Both are read once, when the pool is made.
     os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     try:
         return importlib.import_module("tvm")
     except ImportError as error:
         raise BackendUnavailableError(
-            f"TVM is needed here and could not be imported ({error}); `pip install torch2trt[tvm]` brings it"
+            f"TVM is needed here and could not be imported ({error}); `pip install "
+            "torch2trt[tvm]` brings it"
         ) from error
 
 
@@ -46,7 +49,9 @@ def tvm_context_class(dialect: str | None = None) -> type:
         BackendUnavailableError: no TVM, or a TVM without that dialect.
     """
     if dialect not in (None, "relax", "relay"):
-        raise BackendUnavailableError(f"dialect: got {dialect!r}, expected 'relax', 'relay' or None")
+        raise BackendUnavailableError(
+            f"dialect: got {dialect!r}, expected 'relax', 'relay' or None"
+        )
     for name in [dialect] if dialect else ["relax", "relay"]:
         if name == "relax" and _dialect_module("tirx") is not None:
             return importlib.import_module(f"{__name__}.relax").RelaxContext

@@ -1,12 +1,14 @@
 """What a backend offers to the operator handlers.
 
-Handlers are written once, in terms of the *primitives* below, and a backend implements each primitive once. A primitive
-takes symbolic tensors of the backend; where its argument is called an *operand* it also takes a constant ``torch.Tensor``,
-which the backend turns into a constant. Shapes, axes, dtypes and numbers follow PyTorch: the batch dimension is an
-ordinary dimension, axes may not be negative any more (handlers normalise them), dtypes are ``torch.dtype``.
+Handlers are written once, in terms of the *primitives* below, and a backend implements each
+primitive once. A primitive takes symbolic tensors of the backend; where its argument is called an
+*operand* it also takes a constant ``torch.Tensor``, which the backend turns into a constant.
+Shapes, axes, dtypes and numbers follow PyTorch: the batch dimension is an ordinary dimension, axes
+may not be negative any more (handlers normalise them), dtypes are ``torch.dtype``.
 
-A dimension that is not known before the engine runs is a *symbolic integer* of the backend. It supports ``+ - * //`` and
-``%`` with integers and with its like, from both sides; ``isinstance(d, int)`` tells a static dimension.
+A dimension that is not known before the engine runs is a *symbolic integer* of the backend. It
+supports ``+ - * //`` and ``%`` with integers and with its like, from both sides; ``isinstance(d,
+int)`` tells a static dimension.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Context:
         return self.node.scope if self.node is not None else "torch2trt"
 
     def unique(self, role: str = "") -> str:
-        """A name for one more layer, tensor or weight of the current node; the same in every walk of one graph."""
+        """A name for one more layer, tensor or weight of the current node; the same in every walk
+        of one graph.
+        """
         name = f"{self.scope}.{role}" if role else self.scope
         count = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}.{count}" if count else name
@@ -92,20 +96,24 @@ class SymbolicContext(Context):
     def _missing(self, primitive: str) -> UnsupportedOpError:
         return self.refuse(f"{primitive} is not available")
 
-    # ---- tensors and constants -------------------------------------------------------------------------------------
+    # ---- tensors and constants -------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | None], dtype: torch.dtype) -> Tensor:
         """A new network input; a None in `shape` is a dynamic dimension."""
         raise self._missing("input")
 
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        """A symbolic tensor for values of the module (weights, buffers and what was computed from them alone).
+        """A symbolic tensor for values of the module (weights, buffers and what was computed from
+        them alone).
 
-        Named ``scope.role``; its values may be exchanged later under that name (refit, runtime parameters).
+        Named ``scope.role``; its values may be exchanged later under that name (refit, runtime
+        parameters).
         """
         raise self._missing("constant")
 
     def literal(self, value: torch.Tensor) -> Tensor:
-        """A symbolic tensor for a small constant that belongs to the program text (numbers, index tables)."""
+        """A symbolic tensor for a small constant that belongs to the program text (numbers, index
+        tables).
+        """
         raise self._missing("literal")
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
@@ -120,23 +128,28 @@ class SymbolicContext(Context):
         """The symbolic integer that a 0-d (or one-element) integer tensor holds."""
         raise self._missing("a number computed from tensor values")
 
-    # ---- elementwise -----------------------------------------------------------------------------------------------
+    # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """torch's ``x.to(dtype)``: float to int truncates, anything to bool is ``!= 0``. The same dtype returns `x`."""
+        """torch's ``x.to(dtype)``: float to int truncates, anything to bool is ``!= 0``. The same
+        dtype returns `x`.
+        """
         raise self._missing("cast")
 
     def unary(self, name: str, x: Tensor) -> Tensor:
-        """Elementwise, same dtype (bool for is*): abs neg sign exp expm1 log log1p log2 sqrt rsqrt reciprocal sin cos tan asin
-        acos atan sinh cosh tanh asinh acosh atanh ceil floor round (half to even) trunc erf sigmoid relu
-        logical_not (bool) bitwise_not (int) isnan isinf."""
+        """Elementwise, same dtype (bool for is*): abs neg sign exp expm1 log log1p log2 sqrt rsqrt
+        reciprocal sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh ceil floor round
+        (half to even) trunc erf sigmoid relu logical_not (bool) bitwise_not (int) isnan isinf.
+        """
         raise self._missing(f"unary {name}")
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
-        """Elementwise with broadcasting; both operands have one dtype, the result too (bool for comparisons).
+        """Elementwise with broadcasting; both operands have one dtype, the result too (bool for
+        comparisons).
 
-        add sub mul div (floats only) floordiv truncdiv remainder (sign of the divisor, torch.remainder) fmod pow
-        maximum minimum (NaN propagates) atan2 eq ne lt le gt ge logical_and logical_or logical_xor (bool)
-        bitwise_and bitwise_or bitwise_xor shift_left shift_right (int).
+        add sub mul div (floats only) floordiv truncdiv remainder (sign of the divisor,
+        torch.remainder) fmod pow maximum minimum (NaN propagates) atan2 eq ne lt le gt ge
+        logical_and logical_or logical_xor (bool) bitwise_and bitwise_or bitwise_xor shift_left
+        shift_right (int).
         """
         raise self._missing(f"binary {name}")
 
@@ -144,13 +157,15 @@ class SymbolicContext(Context):
         """``torch.where``: bool condition, `a` and `b` of one dtype, all broadcast."""
         raise self._missing("where")
 
-    # ---- reductions, scans, sorting --------------------------------------------------------------------------------
+    # ---- reductions, scans, sorting --------------------------------------------------------------
     def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         """sum prod mean max min (NaN propagates) over `axes`; any all on bool. The dtype stays."""
         raise self._missing(f"reduce {name}")
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
-        """max min: the int64 index of the extreme value, of the first one where several are equal."""
+        """max min: the int64 index of the extreme value, of the first one where several are
+        equal.
+        """
         raise self._missing(f"arg{name}")
 
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
@@ -165,7 +180,7 @@ class SymbolicContext(Context):
         """All values sorted (stable) and their int64 indices."""
         raise self._missing("sort")
 
-    # ---- shapes ----------------------------------------------------------------------------------------------------
+    # ---- shapes ----------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
         """Row-major reshape; no -1 in `shape`."""
         raise self._missing("reshape")
@@ -182,33 +197,51 @@ class SymbolicContext(Context):
         """Concatenate operands of one dtype."""
         raise self._missing("concat")
 
-    def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
-        """One start, size and step per dimension, already clamped into the shape; a step may be negative."""
+    def slice(
+        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+    ) -> Tensor:
+        """One start, size and step per dimension, already clamped into the shape; a step may be
+        negative.
+        """
         raise self._missing("slice")
 
-    def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
-        """Pad every dimension; mode: constant reflect replicate circular. Amounts are not negative."""
+    def pad(
+        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+    ) -> Tensor:
+        """Pad every dimension; mode: constant reflect replicate circular. Amounts are not
+        negative.
+        """
         raise self._missing(f"pad {mode}")
 
-    # ---- indexing --------------------------------------------------------------------------------------------------
+    # ---- indexing --------------------------------------------------------------------------------
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        """numpy.take: the dimension `axis` is replaced by the shape of `index` (any rank, integers, not negative)."""
+        """numpy.take: the dimension `axis` is replaced by the shape of `index` (any rank, integers,
+        not negative).
+        """
         raise self._missing("take")
 
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        """torch.gather for an index as large as `x` in all other dimensions, or smaller; not negative."""
+        """torch.gather for an index as large as `x` in all other dimensions, or smaller; not
+        negative.
+        """
         raise self._missing("gather")
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
         """The last dimension of `index` (not negative) indexes the first dimensions of `x`."""
         raise self._missing("gather_nd")
 
-    def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
-        """torch.scatter: `source` has the shape of `index`; reduction None add multiply maximum minimum (self included)."""
+    def scatter(
+        self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
+    ) -> Tensor:
+        """torch.scatter: `source` has the shape of `index`; reduction None add multiply maximum
+        minimum (self included).
+        """
         raise self._missing("scatter")
 
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
-        """A copy of `x` with ``x[tuple(index[..., k])] = source`` (or ``+=``); `index` int64, not negative."""
+        """A copy of `x` with ``x[tuple(index[..., k])] = source`` (or ``+=``); `index` int64, not
+        negative.
+        """
         raise self._missing("scatter_nd")
 
     def nonzero(self, x: Tensor) -> Tensor:
@@ -216,12 +249,16 @@ class SymbolicContext(Context):
         raise self._missing("nonzero (its output shape depends on the data)")
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
-        """int64 ``start + step * [0 .. length)``; needed for symbolic arguments, static ones are literals."""
+        """int64 ``start + step * [0 .. length)``; needed for symbolic arguments, static ones are
+        literals.
+        """
         raise self._missing("arange over a dynamic size")
 
-    # ---- networks --------------------------------------------------------------------------------------------------
+    # ---- networks --------------------------------------------------------------------------------
     def matmul(self, a: Operand, b: Operand) -> Tensor:
-        """Batched matrix product of operands of rank >= 2, batch dimensions broadcast (ranks may differ)."""
+        """Batched matrix product of operands of rank >= 2, batch dimensions broadcast (ranks may
+        differ).
+        """
         raise self._missing("matmul")
 
     def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
@@ -232,7 +269,9 @@ class SymbolicContext(Context):
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
-        """1-d, 2-d or 3-d convolution of a batched x; padding is (before, after) per spatial dimension."""
+        """1-d, 2-d or 3-d convolution of a batched x; padding is (before, after) per spatial
+        dimension.
+        """
         raise self._missing("conv")
 
     def conv_transpose(
@@ -253,24 +292,35 @@ class SymbolicContext(Context):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         ceil_mode: bool, count_include_pad: bool,
     ) -> Tensor:  # fmt: skip
-        """1-d, 2-d or 3-d average pooling of [N, C, *spatial], output size and divisor as torch computes them."""
+        """1-d, 2-d or 3-d average pooling of [N, C, *spatial], output size and divisor as torch
+        computes them.
+        """
         raise self._missing("avg_pool")
 
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
-        """torch's upsample of [N, C, *spatial] (1 to 3 spatial dimensions): nearest, nearest-exact, linear, cubic.
+        """torch's upsample of [N, C, *spatial] (1 to 3 spatial dimensions): nearest, nearest-exact,
+        linear, cubic.
 
-        `scales` are the factors the caller gave (None where the ratio of sizes counts), as torch uses them.
+        `scales` are the factors the caller gave (None where the ratio of sizes counts), as torch
+        uses them.
         """
         raise self._missing(f"resize {mode}")
 
-    def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
-        """torch.grid_sample of [N, C, *spatial]: bilinear nearest bicubic; zeros border reflection."""
+    def grid_sample(
+        self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool
+    ) -> Tensor:
+        """torch.grid_sample of [N, C, *spatial]: bilinear nearest bicubic; zeros border
+        reflection.
+        """
         raise self._missing("grid_sample")
 
     def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
-        """``x * scale + shift`` with constants per channel (axis 1): batch normalisation with fixed statistics."""
+        """``x * scale + shift`` with constants per channel (axis 1): batch normalisation with fixed
+        statistics.
+        """
         ones = [1] * (len(self.shape(x)) - 2)
         scaled = self.binary("mul", x, self.constant(scale.reshape(-1, *ones), "scale"))
         return self.binary("add", scaled, self.constant(shift.reshape(-1, *ones), "shift"))
@@ -280,19 +330,26 @@ class SymbolicContext(Context):
         raise self._missing("softmax")
 
     def layer_norm(
-        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None,
+        eps: float,
     ) -> Tensor:  # fmt: skip
-        """(x - mean) / sqrt(var + eps) over the trailing `axes`; weight and bias have the shape of these."""
+        """(x - mean) / sqrt(var + eps) over the trailing `axes`; weight and bias have the shape of
+        these.
+        """
         raise self._missing("layer_norm")
 
     def group_norm(
         self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
     ) -> Tensor:  # fmt: skip
-        """Group normalisation of [N, C, ...]; weight and bias have the shape [C]. groups == C is instance norm."""
+        """Group normalisation of [N, C, ...]; weight and bias have the shape [C]. groups == C is
+        instance norm.
+        """
         raise self._missing("group_norm")
 
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
-        """softmax(q k^T * scale + mask) v for [N, heads, length, size]; mask is bool (False: left out) or added."""
+        """softmax(q k^T * scale + mask) v for [N, heads, length, size]; mask is bool (False: left
+        out) or added.
+        """
         raise self._missing("attention")

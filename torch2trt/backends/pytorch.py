@@ -1,4 +1,6 @@
-"""PyTorch as a backend: every value is a constant, and every node runs as the PyTorch operator it was traced from."""
+"""PyTorch as a backend: every value is a constant, and every node runs as the PyTorch operator it
+was traced from.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The context that builds a TVM Relax function.
 
-Weights become parameters of ``main`` behind the inputs, so that they can be exchanged at run time; small constants of
-the program text are inlined.
+Weights become parameters of ``main`` behind the inputs, so that they can be exchanged at run time;
+small constants of the program text are inlined.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
 
     Attributes:
         network: the ``relax.BlockBuilder``.
-        tvm_weight_dict: the weights, torch tensors by function parameter, in the order of the parameters.
+        tvm_weight_dict: the weights, torch tensors by function parameter, in the order of the
+            parameters.
     """
 
     name = "relax"
@@ -54,14 +55,17 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         super().__init__()
         self.network = relax.BlockBuilder()
         self._symbols: dict[str, tirx.Var] = {}
-        # No function scope of the builder: those live on a stack that all builders and threads share.
+        # No function scope of the builder: those live on a stack that all builders and threads
+        # share.
         self.network._begin_dataflow_block()
         self._open_blocks = ["main"]
         weakref.finalize(self, _close_block, self.network, self._open_blocks)
 
-    # ---- the function ----------------------------------------------------------------------------------------------
+    # ---- the function ----------------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
-        """A new parameter of ``main``. A string in `shape` names a dynamic dimension, one name one number."""
+        """A new parameter of ``main``. A string in `shape` names a dynamic dimension, one name one
+        number.
+        """
         dims = [self._input_dim(name, i, dim) for i, dim in enumerate(shape)]
         var = relax.Var(self._identifier(name), relax.TensorType(dims, self.tvm_dtype(dtype)))
         self._inputs.append(var)
@@ -79,7 +83,8 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     def finish(self, outputs: Sequence[Operand]) -> tvm.IRModule:
         """Close ``main``; one output is given out as a tensor, several as a tuple.
 
-        Relax variables that a caller brought, made by neither `input` nor `constant`, come behind the inputs.
+        Relax variables that a caller brought, made by neither `input` nor `constant`, come behind
+        the inputs.
         """
         values = [self.operand(self.normalize(x), "output") for x in outputs]
         body = self.network.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
@@ -96,7 +101,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         self.network.add_func(function.with_attr("num_input", len(inputs)), "main")
         return self.network.get()
 
-    # ---- values ----------------------------------------------------------------------------------------------------
+    # ---- values ----------------------------------------------------------------------------------
     def _variable(self, name: str, shape: Sequence[int], dtype: str) -> relax.Var:
         return relax.Var(name, relax.TensorType(shape, dtype))
 
@@ -107,10 +112,16 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     def is_tensor(self, value: Any) -> bool:
         if not isinstance(value, relax.Expr) or tvm.ir.is_prim_expr(value):
             return False
-        return isinstance(value.ty, relax.TensorType) or (value.ty.is_missing() and isinstance(value, tvm.ir.Call))
+        return isinstance(value.ty, relax.TensorType) or (
+            value.ty.is_missing() and isinstance(value, tvm.ir.Call)
+        )
 
     def is_dim(self, value: Any) -> bool:
-        return isinstance(value, relax.Expr) and not isinstance(value, tirx.IntImm) and tvm.ir.is_prim_expr(value)
+        return (
+            isinstance(value, relax.Expr)
+            and not isinstance(value, tirx.IntImm)
+            and tvm.ir.is_prim_expr(value)
+        )
 
     def shape(self, x: Tensor) -> tuple[Dim, ...]:
         shape = self._type(x).shape
@@ -126,11 +137,15 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         return attrgetter(name)(relax.op)
 
     def emit(self, expr: relax.Expr, role: str = "") -> Tensor:
-        """Bind `expr` to a new variable named by scope and role; its shape and dtype are known from then on."""
+        """Bind `expr` to a new variable named by scope and role; its shape and dtype are known from
+        then on.
+        """
         return self.network.emit(expr, name_hint=re.sub(r"\W", "_", self.unique(role)))
 
     def normalize(self, value: Any) -> Any:
-        """A raw Relax expression is emitted, a tuple becomes a list; everything else is given back."""
+        """A raw Relax expression is emitted, a tuple becomes a list; everything else is given
+        back.
+        """
         if isinstance(value, (list, tuple)):
             return type(value)(self.normalize(v) for v in value)
         if not isinstance(value, relax.Expr) or tvm.ir.is_prim_expr(value):
@@ -143,7 +158,9 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
 
     def te(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
         scalars = [relax_exact.scalar_or_expr(a) if isinstance(a, relax.Expr) else a for a in args]
-        return self.te_index(function, *(scalars if any(map(self.is_tensor, scalars)) else args), name=name)
+        return self.te_index(
+            function, *(scalars if any(map(self.is_tensor, scalars)) else args), name=name
+        )
 
     def te_index(self, function: Callable[..., Any], *args: Any, name: str) -> Any:
         return self.emit(self.network.call_te(function, *args, primfunc_name_hint=name))

@@ -1,4 +1,6 @@
-"""What the two TVM dialects have in common: weights are parameters of the function, behind its inputs."""
+"""What the two TVM dialects have in common: weights are parameters of the function, behind its
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ from ..graph import Graph
 from .base import Dim, Operand, SymbolicContext, Tensor
 
 DTYPE_NAMES = {
-    torch.float64: "float64", torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16",
-    torch.int64: "int64", torch.int32: "int32", torch.int16: "int16", torch.int8: "int8", torch.uint8: "uint8",
+    torch.float64: "float64", torch.float32: "float32", torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.int64: "int64", torch.int32: "int32", torch.int16: "int16", torch.int8: "int8",
+    torch.uint8: "uint8",
     torch.bool: "bool",
 }  # fmt: skip
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
@@ -42,11 +46,12 @@ class TVMContext(SymbolicContext):
     def rewrite(self, graph: Graph) -> Graph:
         return fold_batch_norm(graph)
 
-    # ---- what a dialect adds ---------------------------------------------------------------------------------------
+    # ---- what a dialect adds ---------------------------------------------------------------------
     def op(self, name: str) -> Callable[..., Any]:
         """The operator that Relax calls `name`, such as ``nn.relu``.
 
-        It takes its arguments in the order of Relax, those of ``nn.max_pool`` and ``nn.avg_pool`` by keyword.
+        It takes its arguments in the order of Relax, those of ``nn.max_pool`` and ``nn.avg_pool``
+        by keyword.
         """
         raise self._missing(f"op {name}")
 
@@ -76,12 +81,16 @@ class TVMContext(SymbolicContext):
     def _weight_value(self, value: torch.Tensor) -> Any:
         return value
 
-    # ---- values ----------------------------------------------------------------------------------------------------
+    # ---- values ----------------------------------------------------------------------------------
     def dtype(self, x: Tensor) -> torch.dtype:
         return TORCH_DTYPES[str(self._type(x).dtype)]
 
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype) if value.numel() else id(value)
+        key = (
+            (value.data_ptr(), value.shape, value.stride(), value.dtype)
+            if value.numel()
+            else id(value)
+        )
         if key not in self._weights:
             dtype, name = self.tvm_dtype(value.dtype), self._identifier(self.unique(role))
             var = self._variable(name, list(value.shape), dtype)
@@ -90,7 +99,9 @@ class TVMContext(SymbolicContext):
         return self._weights[key][0]
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
-        return self.constant(value, role) if isinstance(value, torch.Tensor) else self.normalize(value)
+        return (
+            self.constant(value, role) if isinstance(value, torch.Tensor) else self.normalize(value)
+        )
 
     def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
         return self.literal(torch.tensor(list(dims), dtype=dtype))
@@ -103,7 +114,9 @@ class TVMContext(SymbolicContext):
     def tvm_dtype(self, dtype: torch.dtype) -> str:
         """The name TVM has for `dtype`."""
         if dtype not in self.dtype_names:
-            raise self.refuse(f"dtype {dtype} has no counterpart, expected one of {list(self.dtype_names)}")
+            raise self.refuse(
+                f"dtype {dtype} has no counterpart, expected one of {list(self.dtype_names)}"
+            )
         return self.dtype_names[dtype]
 
     def _identifier(self, name: str) -> str:

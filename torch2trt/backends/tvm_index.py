@@ -21,7 +21,9 @@ def _static(dims: Sequence[Dim]) -> bool:
     return all(isinstance(d, int) for d in dims)
 
 
-def _strided(x: te.Tensor, starts: Sequence[Any], sizes: Sequence[Any], steps: Sequence[int]) -> te.Tensor:
+def _strided(
+    x: te.Tensor, starts: Sequence[Any], sizes: Sequence[Any], steps: Sequence[int]
+) -> te.Tensor:
     def compute(*index: Any) -> Any:
         return x(*[i if _whole(s, t) else s + i * t for i, s, t in zip(index, starts, steps)])
 
@@ -52,7 +54,9 @@ def _pad_edges(x: te.Tensor, before: Sequence[Any], after: Sequence[Any], mode: 
     return te.compute(shape, compute, name=f"pad_{mode}")
 
 
-def _pad_constant(x: te.Tensor, before: Sequence[Any], after: Sequence[Any], value: Any) -> te.Tensor:
+def _pad_constant(
+    x: te.Tensor, before: Sequence[Any], after: Sequence[Any], value: Any
+) -> te.Tensor:
     shape = [d + b + a for d, b, a in zip(x.shape, before, after)]
 
     def compute(*index: Any) -> Any:
@@ -110,14 +114,18 @@ def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
 class IndexPrimitives(TVMContext):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
-    # ---- shapes ----------------------------------------------------------------------------------------------------
+    # ---- shapes ----------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-        if 0 in [d for d in shape if isinstance(d, int)] and _static(shape):  # Relax reads a 0 as "as before"
+        if 0 in [d for d in shape if isinstance(d, int)] and _static(
+            shape
+        ):  # Relax reads a 0 as "as before"
             return self.literal(torch.empty(tuple(shape), dtype=self.dtype(x)))
         return self.emit(self.op("reshape")(x, list(shape)))
 
     def permute(self, x: Tensor, dims: Sequence[int]) -> Tensor:
-        return x if list(dims) == sorted(dims) else self.emit(self.op("permute_dims")(x, list(dims)))
+        return (
+            x if list(dims) == sorted(dims) else self.emit(self.op("permute_dims")(x, list(dims)))
+        )
 
     def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
         return self.emit(self.op("broadcast_to")(self.operand(x), list(shape)))
@@ -125,16 +133,28 @@ class IndexPrimitives(TVMContext):
     def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
         return self.emit(self.op("concat")([self.operand(x) for x in xs], axis))
 
-    def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
+    def slice(
+        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+    ) -> Tensor:
         full = [_whole(start, step) and start is not None for start, step in zip(starts, steps)]
-        cut = [a for a, dim in enumerate(self.shape(x)) if not (full[a] and self._same(dim, sizes[a]))]
+        cut = [
+            a for a, dim in enumerate(self.shape(x)) if not (full[a] and self._same(dim, sizes[a]))
+        ]
         if not cut:
             return x
         forward = all(steps[a] > 0 for a in cut)
-        if forward and _static([v for a in cut for v in (starts[a], sizes[a])]) and all(sizes[a] for a in cut):
+        if (
+            forward
+            and _static([v for a in cut for v in (starts[a], sizes[a])])
+            and all(sizes[a] for a in cut)
+        ):
             begin = [starts[a] for a in cut]
             end = [starts[a] + (sizes[a] - 1) * steps[a] + 1 for a in cut]
-            return self.emit(self.op("strided_slice")(x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True))
+            return self.emit(
+                self.op("strided_slice")(
+                    x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True
+                )
+            )
         return self.te(_strided, x, list(starts), list(sizes), list(steps), name="strided_slice")
 
     def _same(self, a: Dim, b: Dim) -> bool:
@@ -142,21 +162,25 @@ class IndexPrimitives(TVMContext):
             return isinstance(a, int) and isinstance(b, int) and a == b
         return bool(Analyzer().can_prove_equal(a, b))
 
-    def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
+    def pad(
+        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+    ) -> Tensor:
         if mode not in ("constant", "reflect", "replicate", "circular"):
             raise self._missing(f"pad {mode}")
         if mode != "constant":
             return self.te(_pad_edges, x, list(before), list(after), mode, name=f"pad_{mode}")
         dtype = self.dtype(x)
         if dtype == torch.bool:
-            return self.cast(self.pad(self.cast(x, torch.uint8), before, after, mode, int(bool(value))), dtype)
+            return self.cast(
+                self.pad(self.cast(x, torch.uint8), before, after, mode, int(bool(value))), dtype
+            )
         if dtype.is_floating_point and _static([*before, *after]):
             widths = [amount for pair in zip(before, after) for amount in pair]
             return self.emit(self.op("nn.pad")(x, widths, "constant", float(value)))
         number = tirx.const(value if dtype.is_floating_point else int(value), self.tvm_dtype(dtype))
         return self.te(_pad_constant, x, list(before), list(after), number, name="pad")
 
-    # ---- indexing --------------------------------------------------------------------------------------------------
+    # ---- indexing --------------------------------------------------------------------------------
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
         return self.te_index(_take, self.operand(x), self.operand(index), axis, name="take")
 
@@ -174,7 +198,9 @@ class IndexPrimitives(TVMContext):
             raise self.refuse("gather_nd with an index of dynamic depth")
         return self.te_index(_gather_nd, x, index, name="gather_nd")
 
-    def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
+    def scatter(
+        self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
+    ) -> Tensor:
         x, index, source = self.operand(x), self.operand(index), self.operand(source)
         if reduction not in SCATTER:
             raise self._missing(f"scatter with reduction {reduction}")
@@ -202,7 +228,9 @@ class IndexPrimitives(TVMContext):
         result = self.emit(self.op("scatter_elements")(part, index, source, axis, mode))
         return result if part is x else self.te(_paste, x, result, name="paste")
 
-    def _scatter_extreme(self, x: Tensor, index: Tensor, source: Tensor, axis: int, reduction: str) -> Tensor:
+    def _scatter_extreme(
+        self, x: Tensor, index: Tensor, source: Tensor, axis: int, reduction: str
+    ) -> Tensor:
         """NaN propagates: values that are NaN, or meet one, are marked in a second scatter."""
         marks = [self.cast(self.unary("isnan", v), torch.int32) for v in (x, source)]
         marked = self._scatter(marks[0], index, marks[1], axis, "max")
@@ -221,7 +249,10 @@ class IndexPrimitives(TVMContext):
         if accumulate and dtype == torch.bool:
             raise self.refuse("scatter_nd that adds booleans")
         x, source = self.cast(x, storage), self.cast(source, storage)
-        return self.cast(self.emit(self.op("scatter_nd")(x, index, source, "add" if accumulate else "update")), dtype)
+        return self.cast(
+            self.emit(self.op("scatter_nd")(x, index, source, "add" if accumulate else "update")),
+            dtype,
+        )
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
         if _static([start, length]):

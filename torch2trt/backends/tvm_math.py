@@ -18,7 +18,8 @@ from .tvm_names import tirx
 HALF = (torch.float16, torch.bfloat16)
 
 _SAME = (
-    "abs sign exp log sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh ceil floor round trunc "
+    "abs sign exp log sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "ceil floor round trunc "
     "erf sigmoid logical_not bitwise_not isnan isinf"
 ).split()
 UNARY = {"neg": "negative", "relu": "nn.relu", **dict(zip(_SAME, _SAME))}
@@ -29,9 +30,12 @@ UNARY_TE = {
 ROUNDING = {"ceil", "floor", "round", "trunc"}
 
 BINARY = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power", "maximum": "maximum",
-    "minimum": "minimum", "atan2": "atan2", "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
-    "gt": "greater", "ge": "greater_equal", "logical_and": "logical_and", "logical_or": "logical_or",
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power",
+    "maximum": "maximum",
+    "minimum": "minimum", "atan2": "atan2", "eq": "equal", "ne": "not_equal", "lt": "less",
+    "le": "less_equal",
+    "gt": "greater", "ge": "greater_equal", "logical_and": "logical_and",
+    "logical_or": "logical_or",
     "logical_xor": "logical_xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or",
     "bitwise_xor": "bitwise_xor",
 }  # fmt: skip
@@ -50,7 +54,7 @@ class MathPrimitives(TVMContext):
         """`x`, in float32 where it is half precision."""
         return self.cast(x, torch.float32) if self.dtype(x) in HALF else x
 
-    # ---- elementwise -----------------------------------------------------------------------------------------------
+    # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         source = self.dtype(x)
         if source == dtype:
@@ -91,9 +95,11 @@ class MathPrimitives(TVMContext):
         raise self._missing(f"binary {name}")
 
     def where(self, condition: Operand, a: Operand, b: Operand) -> Tensor:
-        return self.emit(self.op("where")(self.operand(condition), self.operand(a), self.operand(b)))
+        return self.emit(
+            self.op("where")(self.operand(condition), self.operand(a), self.operand(b))
+        )
 
-    # ---- reductions, scans, sorting --------------------------------------------------------------------------------
+    # ---- reductions, scans, sorting --------------------------------------------------------------
     def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         axes, dtype = list(axes), self.dtype(x)
         if not axes:
@@ -107,7 +113,9 @@ class MathPrimitives(TVMContext):
             raise self.refuse(f"{name} over an empty dimension of the shape {self.shape(x)}")
         if empty and name == "mean":
             total = self.reduce("sum", x, axes, keepdim)
-            return self.expand(self.literal(torch.tensor(float("nan"), dtype=dtype)), self.shape(total))
+            return self.expand(
+                self.literal(torch.tensor(float("nan"), dtype=dtype)), self.shape(total)
+            )
         if dtype == torch.bool and name in ("max", "min"):
             return self.reduce("any" if name == "max" else "all", x, axes, keepdim)
         wide = x if name in ("max", "min") else self._float32(x)
@@ -133,7 +141,10 @@ class MathPrimitives(TVMContext):
         step = 1
         while step < length:
             head = self._narrow(x, axis, 0, step)
-            ahead, behind = self._narrow(x, axis, step, length - step), self._narrow(x, axis, 0, length - step)
+            ahead, behind = (
+                self._narrow(x, axis, step, length - step),
+                self._narrow(x, axis, 0, length - step),
+            )
             x = self.concat([head, self.binary(f"{name}imum", ahead, behind)], axis)
             step *= 2
         return x

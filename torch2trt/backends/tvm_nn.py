@@ -18,7 +18,7 @@ from .tvm_base import TVMContext
 class NetworkPrimitives(TVMContext):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
-    # ---- products --------------------------------------------------------------------------------------------------
+    # ---- products --------------------------------------------------------------------------------
     def _accumulate(self, *xs: Tensor) -> dict[str, str]:
         """The ``out_dtype`` argument that makes half precision sum in float32."""
         half = all(self.dtype(x) in (torch.float16, torch.bfloat16) for x in xs)
@@ -38,7 +38,11 @@ class NetworkPrimitives(TVMContext):
             shared = set(terms[0]) & set(terms[1])
             if set(output) | shared >= set(terms[0]) | set(terms[1]):
                 return self._contract(terms, output, xs)
-        wide = [self.cast(x, torch.float32) for x in xs] if dtype in (torch.float16, torch.bfloat16) else xs
+        wide = (
+            [self.cast(x, torch.float32) for x in xs]
+            if dtype in (torch.float16, torch.bfloat16)
+            else xs
+        )
         return self.cast(self.emit(self.op("einsum")(wide, f"{left}->{output}")), dtype)
 
     def _contract(self, terms: Sequence[str], output: str, xs: Sequence[Tensor]) -> Tensor:
@@ -55,13 +59,14 @@ class NetworkPrimitives(TVMContext):
             return self.reshape(x, [*[size[c] for c in groups[0]], *flat])
 
         product = self.matmul(
-            matrix(xs[0], first, (batch, rows, summed)), matrix(xs[1], second, (batch, summed, columns))
+            matrix(xs[0], first, (batch, rows, summed)),
+            matrix(xs[1], second, (batch, summed, columns)),
         )
         letters = [*batch, *rows, *columns]
         product = self.reshape(product, [size[c] for c in letters])
         return self.permute(product, [letters.index(c) for c in output])
 
-    # ---- convolutions ----------------------------------------------------------------------------------------------
+    # ---- convolutions ----------------------------------------------------------------------------
     def _add_bias(self, x: Tensor, bias: Operand | None, dtype: torch.dtype) -> Tensor:
         if bias is not None:
             bias = self.cast(self.operand(bias, "bias"), self.dtype(x))
@@ -77,7 +82,13 @@ class NetworkPrimitives(TVMContext):
         before, after = zip(*padding)
         y = self.emit(
             self.op(f"nn.conv{len(stride)}d")(
-                x, weight, list(stride), [*before, *after], list(dilation), groups, **self._accumulate(x, weight)
+                x,
+                weight,
+                list(stride),
+                [*before, *after],
+                list(dilation),
+                groups,
+                **self._accumulate(x, weight),
             )
         )
         return self._add_bias(y, bias, self.dtype(x))
@@ -91,7 +102,9 @@ class NetworkPrimitives(TVMContext):
             x, weight = self.cast(x, torch.float32), self.cast(weight, torch.float32)
         extra, after, zeros = list(output_padding), list(padding), [0] * len(stride)
         for i, (more, s, p) in enumerate(zip(output_padding, stride, padding)):
-            if more >= s:  # TVM has no output padding of a stride or more: pad less behind, then with zeros
+            if (
+                more >= s
+            ):  # TVM has no output padding of a stride or more: pad less behind, then with zeros
                 extra[i], after[i], zeros[i] = 0, max(0, p - more), max(0, more - p)
         arguments = list(stride), [*padding, *after], extra, list(dilation), groups
         y = self.emit(self.op(f"nn.conv{len(stride)}d_transpose")(x, weight, *arguments))
@@ -99,12 +112,14 @@ class NetworkPrimitives(TVMContext):
             y = self.pad(y, [0] * len(self.shape(y)), [0, 0, *zeros], "constant")
         return self._add_bias(y, bias, dtype)
 
-    # ---- pooling ---------------------------------------------------------------------------------------------------
+    # ---- pooling ---------------------------------------------------------------------------------
     def _pool_sizes(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
     ) -> tuple[list[Dim], list[Dim]]:  # fmt: skip
-        """Output sizes as PyTorch computes them, and how far the last window reaches behind the input."""
+        """Output sizes as PyTorch computes them, and how far the last window reaches behind the
+        input.
+        """
         sizes, over = [], []
         for dim, k, s, p, d in zip(self.shape(x)[2:], kernel, stride, padding, dilation):
             room = dim + 2 * p - d * (k - 1) - 1
@@ -151,9 +166,10 @@ class NetworkPrimitives(TVMContext):
         options = {"count_include_pad": count_include_pad}
         return self.cast(self._pool("avg", wide, kernel, stride, pads, ones, **options), dtype)
 
-    # ---- resampling ------------------------------------------------------------------------------------------------
+    # ---- resampling ------------------------------------------------------------------------------
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
         if mode not in tvm_sample.RESIZE:
             raise self._missing(f"resize {mode}")
@@ -163,32 +179,51 @@ class NetworkPrimitives(TVMContext):
         arguments = list(size), mode, bool(align_corners), list(scales)
         return self.te(tvm_sample.resize, x, *arguments, name=f"resize_{mode.replace('-', '_')}")
 
-    def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
+    def grid_sample(
+        self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool
+    ) -> Tensor:
         grid = self.operand(grid, "grid")
         rank = len(self.shape(x)) - 2
-        if mode not in ("bilinear", "nearest", "bicubic") or padding not in ("zeros", "border", "reflection"):
+        if mode not in ("bilinear", "nearest", "bicubic") or padding not in (
+            "zeros",
+            "border",
+            "reflection",
+        ):
             raise self._missing(f"grid_sample {mode} {padding}")
         if mode == "bicubic" and rank != 2:
             raise self.refuse("bicubic grid_sample of other than 2 spatial dimensions")
-        return self.te(tvm_sample.grid_sample, x, grid, mode, padding, bool(align_corners), name="grid_sample")
+        return self.te(
+            tvm_sample.grid_sample, x, grid, mode, padding, bool(align_corners), name="grid_sample"
+        )
 
-    # ---- normalisation ---------------------------------------------------------------------------------------------
+    # ---- normalisation ---------------------------------------------------------------------------
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         dtype = self.dtype(x)
         wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
         return self.cast(self.emit(self.op("nn.softmax")(wide, axis)), dtype)
 
     def layer_norm(
-        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None,
+        eps: float,
     ) -> Tensor:  # fmt: skip
         dtype, axes = self.dtype(x), list(axes)
         sizes = [self.shape(x)[a] for a in axes]
         if not all(isinstance(d, int) for d in sizes):
             raise self.refuse("layer_norm over a dynamic size")
-        scale = self.operand(weight, "weight") if weight is not None else self.literal(torch.ones(sizes, dtype=dtype))
-        shift = self.operand(bias, "bias") if bias is not None else self.literal(torch.zeros(sizes, dtype=dtype))
+        scale = (
+            self.operand(weight, "weight")
+            if weight is not None
+            else self.literal(torch.ones(sizes, dtype=dtype))
+        )
+        shift = (
+            self.operand(bias, "bias")
+            if bias is not None
+            else self.literal(torch.zeros(sizes, dtype=dtype))
+        )
         return self.emit(
-            self.op("nn.layer_norm")(x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None)
+            self.op("nn.layer_norm")(
+                x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None
+            )
         )
 
     def group_norm(
@@ -203,7 +238,9 @@ class NetworkPrimitives(TVMContext):
         for parameter, role, combine in ((weight, "weight", "multiply"), (bias, "bias", "add")):
             if parameter is not None:
                 value = self.cast(self.operand(parameter, role), self.dtype(wide))
-                y = self.emit(self.op(combine)(y, self.reshape(value, [1, shape[1], *[1] * (len(shape) - 2)])))
+                y = self.emit(
+                    self.op(combine)(y, self.reshape(value, [1, shape[1], *[1] * (len(shape) - 2)]))
+                )
         return self.cast(y, dtype)
 
     def attention(
@@ -214,7 +251,9 @@ class NetworkPrimitives(TVMContext):
         q, k, v = (self.cast(x, wide) for x in (q, k, v))
         rank = len(self.shape(k))
         transposed = self.permute(k, [*range(rank - 2), rank - 1, rank - 2])
-        scores = self.binary("mul", self.matmul(q, transposed), self.literal(torch.tensor(scale, dtype=wide)))
+        scores = self.binary(
+            "mul", self.matmul(q, transposed), self.literal(torch.tensor(scale, dtype=wide))
+        )
         lowest = self.literal(torch.tensor(float("-inf"), dtype=wide))
         if causal:
             scores = self.where(self._lower_triangle(q, k), scores, lowest)
@@ -228,7 +267,9 @@ class NetworkPrimitives(TVMContext):
         weights = self.softmax(scores, rank - 1)
         top = self.reduce("max", scores, [rank - 1], True)
         zero = self.literal(torch.zeros((), dtype=wide))
-        weights = self.where(self.binary("eq", top, lowest), zero, weights)  # a row with nothing left in gives 0
+        weights = self.where(
+            self.binary("eq", top, lowest), zero, weights
+        )  # a row with nothing left in gives 0
         return self.cast(self.matmul(weights, v), dtype)
 
     def _lower_triangle(self, q: Tensor, k: Tensor) -> Tensor:

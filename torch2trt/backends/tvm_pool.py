@@ -70,7 +70,8 @@ def normalize(
 
 
 def avg_pool(
-    x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], sizes: Sequence[Any],
+    x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    sizes: Sequence[Any],
     count_include_pad: bool,
 ) -> te.Tensor:  # fmt: skip
     """Windows may hang over the padded input; they are divided by what lies inside."""
@@ -79,9 +80,15 @@ def avg_pool(
     window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
 
     def load(*index: Any) -> Any:
-        at = [index[lead + i] * s - p + r.var for i, (s, p, r) in enumerate(zip(stride, padding, window))]
+        at = [
+            index[lead + i] * s - p + r.var
+            for i, (s, p, r) in enumerate(zip(stride, padding, window))
+        ]
         inside = tirx.all(*[tirx.all(a >= 0, a < d) for a, d in zip(at, spatial)])
-        return te.sum(tirx.if_then_else(inside, x(*index[:lead], *at), T.const(0, x(*index[:lead], *at))), axis=window)
+        return te.sum(
+            tirx.if_then_else(inside, x(*index[:lead], *at), T.const(0, x(*index[:lead], *at))),
+            axis=window,
+        )
 
     shape = [*x.shape[:lead], *sizes]
     total = te.compute(shape, load, name="pool_sum")

@@ -28,13 +28,17 @@ def _scale(size_in: Any, size_out: Any, factor: float | None, align: bool, dtype
     if not align and factor:
         return tirx.const(float(number(1.0 / factor)), dtype)
     if not known:
-        size_in, size_out = (tirx.const(d, "int64") if isinstance(d, int) else d for d in (size_in, size_out))
+        size_in, size_out = (
+            tirx.const(d, "int64") if isinstance(d, int) else d for d in (size_in, size_out)
+        )
         last = (size_in - 1, size_out - 1) if align else (size_in, size_out)
         ratio = last[0].astype(dtype) / last[1].astype(dtype)
         return tirx.Select(size_out > 1, ratio, tirx.const(0, dtype)) if align else ratio
     size_in, size_out = int(size_in), int(size_out)
     if align:
-        return tirx.const(float(number(size_in - 1) / number(size_out - 1)) if size_out > 1 else 0.0, dtype)
+        return tirx.const(
+            float(number(size_in - 1) / number(size_out - 1)) if size_out > 1 else 0.0, dtype
+        )
     return tirx.const(float(number(size_in) / number(size_out)), dtype)
 
 
@@ -58,7 +62,9 @@ def cubic_weights(t: Expr) -> list[Expr]:
     return [far(t + c(1)), near(t), near(rest), far(rest + c(1))]
 
 
-def _taps(i: Expr, size: Any, scale: Expr, mode: str, align: bool) -> list[tuple[Expr, Expr | None]]:
+def _taps(
+    i: Expr, size: Any, scale: Expr, mode: str, align: bool
+) -> list[tuple[Expr, Expr | None]]:
     """Input positions and weights for the output position `i` along one axis."""
     dtype = T.dtype_name(scale)
     half, zero = tirx.const(0.5, dtype), tirx.const(0, dtype)
@@ -80,7 +86,9 @@ def _taps(i: Expr, size: Any, scale: Expr, mode: str, align: bool) -> list[tuple
     return [(_clamp(low + k - 1, size), weights[k]) for k in range(4)]
 
 
-def _blend(taps: Sequence[Sequence[tuple[Expr, Expr | None]]], read: Any, chosen: tuple[Expr, ...] = ()) -> Expr:
+def _blend(
+    taps: Sequence[Sequence[tuple[Expr, Expr | None]]], read: Any, chosen: tuple[Expr, ...] = ()
+) -> Expr:
     """The weighted sum over all combinations of taps, innermost axis first."""
     if not taps:
         return read(*chosen)
@@ -95,28 +103,40 @@ def _blend(taps: Sequence[Sequence[tuple[Expr, Expr | None]]], read: Any, chosen
 def _tables(
     shape: Sequence[Any], taps: Callable[..., list[Any]], label: str
 ) -> list[tuple[te.Tensor, te.Tensor | None]]:
-    """The taps of one axis, computed once into tensors of `shape` instead of anew for each output element."""
+    """The taps of one axis, computed once into tensors of `shape` instead of anew for each output
+    element.
+    """
     count = len(taps(*[tirx.const(0, "int64") for _ in shape]))
 
     def table(tap: int, part: int) -> te.Tensor:
-        return te.compute(shape, lambda *i: taps(*i)[tap][part], name=f"{label}_{('at', 'weight')[part]}{tap}")
+        return te.compute(
+            shape, lambda *i: taps(*i)[tap][part], name=f"{label}_{('at', 'weight')[part]}{tap}"
+        )
 
     weighted = taps(*[tirx.const(0, "int64") for _ in shape])[0][1] is not None
     return [(table(tap, 0), table(tap, 1) if weighted else None) for tap in range(count)]
 
 
-def _look_up(tables: Sequence[tuple[te.Tensor, te.Tensor | None]], index: Sequence[Expr]) -> list[tuple[Expr, Any]]:
+def _look_up(
+    tables: Sequence[tuple[te.Tensor, te.Tensor | None]], index: Sequence[Expr]
+) -> list[tuple[Expr, Any]]:
     return [(at(*index), None if weight is None else weight(*index)) for at, weight in tables]
 
 
-def resize(x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: Sequence[float | None]) -> te.Tensor:
+def resize(
+    x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: Sequence[float | None]
+) -> te.Tensor:
     """[N, C, *spatial] to [N, C, *size]."""
     dtype, stored = _working_dtype(x), T.dtype_name(x)
     tables = []
     for axis, (size_in, size_out, factor) in enumerate(zip(x.shape[2:], size, factors)):
         scale = _scale(size_in, size_out, factor, align, dtype)
         tables.append(
-            _tables([size_out], partial(_taps, size=size_in, scale=scale, mode=mode, align=align), f"axis{axis}")
+            _tables(
+                [size_out],
+                partial(_taps, size=size_in, scale=scale, mode=mode, align=align),
+                f"axis{axis}",
+            )
         )
 
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
@@ -128,7 +148,7 @@ def resize(x: te.Tensor, size: Sequence[Any], mode: str, align: bool, factors: S
     return te.compute([*x.shape[:2], *size], compute, name="resize")
 
 
-# ---- grid sample -----------------------------------------------------------------------------------------------------
+# ---- grid sample ---------------------------------------------------------------------------------
 def _reflect(x: Expr, twice_low: Expr, twice_high: Expr) -> Expr:
     dtype = T.dtype_name(x)
     low = twice_low * tirx.const(0.5, dtype)
@@ -148,9 +168,15 @@ def _bring_inside(x: Expr, size: Any, padding: str, align: bool) -> Expr:
     extent, zero, one = size.astype(dtype), tirx.const(0, dtype), tirx.const(1, dtype)
     two = tirx.const(2, dtype)
     if padding == "reflection":
-        x = _reflect(x, zero, two * (extent - one)) if align else _reflect(x, zero - one, two * extent - one)
+        x = (
+            _reflect(x, zero, two * (extent - one))
+            if align
+            else _reflect(x, zero - one, two * extent - one)
+        )
     if padding == "zeros":  # far outside stays outside, but fits an integer; NaN reads nothing
-        return tirx.Select(x > tirx.const(-4, dtype), tirx.min(x, extent + two), tirx.const(-4, dtype))
+        return tirx.Select(
+            x > tirx.const(-4, dtype), tirx.min(x, extent + two), tirx.const(-4, dtype)
+        )
     return tirx.Select(x > zero, tirx.min(x, extent - one), zero)
 
 
@@ -160,7 +186,9 @@ def _coordinate(x: Expr, size: Any, align: bool) -> Expr:
     return (x + one) / two * (extent - one) if align else ((x + one) * extent - one) / two
 
 
-def _grid_taps(x: Expr, size: Any, mode: str, padding: str, align: bool) -> list[tuple[Expr, Expr | None]]:
+def _grid_taps(
+    x: Expr, size: Any, mode: str, padding: str, align: bool
+) -> list[tuple[Expr, Expr | None]]:
     position = _coordinate(x, size, align)
     if mode == "bicubic":
         dtype = T.dtype_name(x)
@@ -179,7 +207,9 @@ def _grid_taps(x: Expr, size: Any, mode: str, padding: str, align: bool) -> list
 
 
 def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: bool) -> te.Tensor:
-    """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate of `grid` belongs to the first spatial axis."""
+    """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate of `grid` belongs to the
+    first spatial axis.
+    """
     dtype, stored = _working_dtype(x), T.dtype_name(x)
     spatial = list(x.shape[2:])
     rank = len(spatial)
@@ -192,9 +222,13 @@ def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: b
         coordinate = grid(*index, rank - 1 - axis).astype(dtype)
         return _grid_taps(coordinate, spatial[axis], mode, padding, align)
 
-    tables = [_tables(grid.shape[:-1], partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)]
+    tables = [
+        _tables(grid.shape[:-1], partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)
+    ]
 
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
-        return _blend([_look_up(t, (n, *index)) for t in tables], lambda *p: read(n, c, *p)).astype(stored)
+        return _blend([_look_up(t, (n, *index)) for t in tables], lambda *p: read(n, c, *p)).astype(
+            stored
+        )
 
     return te.compute([*x.shape[:2], *grid.shape[1:-1]], compute, name="grid_sample")

@@ -50,7 +50,7 @@ def wide(function: Scalar) -> Scalar:
     return compute
 
 
-# ---- elementwise ---------------------------------------------------------------------------------------------------
+# ---- elementwise ---------------------------------------------------------------------------------
 def is_one(dim: Any) -> bool:
     return isinstance(dim, (int, tirx.IntImm)) and int(dim) == 1
 
@@ -64,7 +64,9 @@ def load(x: Any, index: Sequence[Any]) -> Expr:
 
 
 def broadcast_shape(xs: Sequence[Any]) -> list[Any]:
-    """The shape that the tensors among `xs` broadcast to; two symbolic dimensions are taken to agree."""
+    """The shape that the tensors among `xs` broadcast to; two symbolic dimensions are taken to
+    agree.
+    """
     shapes = [list(x.shape) for x in xs if isinstance(x, te.Tensor)]
     rank = max(map(len, shapes), default=0)
     padded = [[1] * (rank - len(shape)) + shape for shape in shapes]
@@ -81,12 +83,14 @@ def elementwise(function: Scalar, name: str) -> Callable[..., te.Tensor]:
     """A TE function that applies a scalar function with broadcasting."""
 
     def compute(*xs: Any) -> te.Tensor:
-        return te.compute(broadcast_shape(xs), lambda *index: function(*[load(x, index) for x in xs]), name=name)
+        return te.compute(
+            broadcast_shape(xs), lambda *index: function(*[load(x, index) for x in xs]), name=name
+        )
 
     return compute
 
 
-# ---- scalar functions ------------------------------------------------------------------------------------------------
+# ---- scalar functions ----------------------------------------------------------------------------
 @lru_cache
 def _tanh_fraction(terms: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Coefficients p, q in z = x^2 with tanh(x) = x p(z) / q(z).
@@ -144,7 +148,9 @@ def sinh(x: Expr) -> Expr:
     big = const(0.5, x) * e * e - const(0.5, x) / e / e
     t = _small_tanh(x * const(0.5, x))
     small = const(2, x) * t / (const(1, x) - t * t)
-    return tirx.Select(size < const(0.5, x), small, tirx.Select(x < const(0, x), const(0, x) - big, big))
+    return tirx.Select(
+        size < const(0.5, x), small, tirx.Select(x < const(0, x), const(0, x) - big, big)
+    )
 
 
 def atanh(x: Expr) -> Expr:
@@ -234,15 +240,25 @@ def integer_power(base: te.Tensor, exponent: te.Tensor) -> te.Tensor:
         one = const(1, value)
         unit = tirx.any(tirx.EQ(value, one), tirx.EQ(value, const(-1, value)))
         parity = tirx.floormod(count, const(2, count))
-        count = tirx.Select(unit, parity, tirx.Select(count < const(0, count), const(bits, count), count))
-        value = tirx.Select(tirx.all(tirx.Not(unit), load(exponent, index) < const(0, count)), const(0, value), value)
-        return product(tirx.Select(step.var.astype(dtype_name(count)) < count, value, one), axis=step)
+        count = tirx.Select(
+            unit, parity, tirx.Select(count < const(0, count), const(bits, count), count)
+        )
+        value = tirx.Select(
+            tirx.all(tirx.Not(unit), load(exponent, index) < const(0, count)),
+            const(0, value),
+            value,
+        )
+        return product(
+            tirx.Select(step.var.astype(dtype_name(count)) < count, value, one), axis=step
+        )
 
     return te.compute(broadcast_shape([base, exponent]), compute, name="integer_power")
 
 
 def _divisor(b: Expr) -> Expr:
-    """An integer divisor that does not stop the process: by zero PyTorch raises, here the result is meaningless."""
+    """An integer divisor that does not stop the process: by zero PyTorch raises, here the result is
+    meaningless.
+    """
     return tirx.Select(b == const(0, b), const(1, b), b)
 
 
@@ -263,7 +279,9 @@ def truncdiv(a: Expr, b: Expr) -> Expr:
 
 
 def floordiv(a: Expr, b: Expr) -> Expr:
-    """Python's rule: floats subtract the remainder first, so that a quotient near an integer is not rounded over it."""
+    """Python's rule: floats subtract the remainder first, so that a quotient near an integer is not
+    rounded over it.
+    """
     if not is_float(a):
         return tirx.floordiv(a, _divisor(b))
     zero, one = const(0, a), const(1, a)
@@ -282,7 +300,9 @@ def _bits(x: Expr) -> Expr:
 
 def shift_left(a: Expr, b: Expr) -> Expr:
     outside = tirx.any(b < const(0, b), b >= _bits(b))
-    return tirx.Select(outside, const(0, a), tirx.shift_left(a, tirx.Select(outside, const(0, b), b)))
+    return tirx.Select(
+        outside, const(0, a), tirx.shift_left(a, tirx.Select(outside, const(0, b), b))
+    )
 
 
 def shift_right(a: Expr, b: Expr) -> Expr:
@@ -301,19 +321,23 @@ def sort_key(x: Expr) -> Expr:
 
 
 LIBM = "acos acosh asin asinh atan cos erf exp log rsqrt sigmoid sin sqrt tan"
+# By operator: what replaces TVM's own lowering, which loses NaN, small numbers or half precision.
 EXACT: dict[str, Scalar] = {
     **{name: getattr(tirx, name) for name in LIBM.split()},
-    "tanh": tanh, "sinh": sinh, "cosh": cosh, "atanh": atanh, "maximum": maximum, "minimum": minimum,
-    "equal": equal, "not_equal": not_equal, "nn.relu": relu, "isnan": tirx.isnan, "isinf": tirx.isinf,
+    "tanh": tanh, "sinh": sinh, "cosh": cosh, "atanh": atanh, "maximum": maximum,
+    "minimum": minimum, "equal": equal, "not_equal": not_equal, "nn.relu": relu,
+    "isnan": tirx.isnan, "isinf": tirx.isinf,
     "add": add, "subtract": subtract, "multiply": multiply, "divide": divide, "power": tirx.pow,
     "atan2": tirx.atan2, "round": tirx.nearbyint,
-}  # by operator: what replaces TVM's own lowering, which loses NaN, small numbers or half precision  # fmt: skip
+}  # fmt: skip
 
 
-# ---- reductions --------------------------------------------------------------------------------------------------
+# ---- reductions ----------------------------------------------------------------------------------
 def _reducer(beats: Callable[[Expr, Expr], Expr], worst: float, name: str) -> Callable[..., Expr]:
     def combine(a: Expr, b: Expr) -> Expr:
-        number = a <= const(float("inf"), a)  # false for NaN; LLVM has no vector code for isnan here
+        number = a <= const(
+            float("inf"), a
+        )  # false for NaN; LLVM has no vector code for isnan here
         return tirx.Select(beats(a, b), a, tirx.Select(number, b, a))
 
     return te.comm_reducer(combine, lambda dtype: tirx.const(worst, dtype), name=name)
@@ -323,11 +347,19 @@ max_reducer = _reducer(lambda a, b: a > b, float("-inf"), "max_nan")
 min_reducer = _reducer(lambda a, b: a < b, float("inf"), "min_nan")
 
 
-def reduction(x: te.Tensor, axes: Sequence[int], keepdim: bool, value: Callable[..., Any], name: str) -> Any:
-    """One reduction over `axes`: ``value(element, reduce_axes, index)`` is the reduce expression."""
+def reduction(
+    x: te.Tensor, axes: Sequence[int], keepdim: bool, value: Callable[..., Any], name: str
+) -> Any:
+    """One reduction over `axes`: ``value(element, reduce_axes, index)`` is the reduce
+    expression.
+    """
     inner = {axis: te.reduce_axis((0, x.shape[axis]), name=f"r{axis}") for axis in axes}
     kept = [axis for axis in range(len(x.shape)) if axis not in inner]
-    shape = [1 if a in inner else d for a, d in enumerate(x.shape)] if keepdim else [x.shape[a] for a in kept]
+    shape = (
+        [1 if a in inner else d for a, d in enumerate(x.shape)]
+        if keepdim
+        else [x.shape[a] for a in kept]
+    )
 
     def compute(*index: Expr) -> Any:
         outer = dict(enumerate(index)) if keepdim else dict(zip(kept, index))
@@ -338,7 +370,9 @@ def reduction(x: te.Tensor, axes: Sequence[int], keepdim: bool, value: Callable[
 
 
 def arg_extreme(x: te.Tensor, axis: int, keepdim: bool, largest: bool) -> list[te.Tensor]:
-    """int64 index and value of the extreme element; the first of equal ones, NaN beats everything."""
+    """int64 index and value of the extreme element; the first of equal ones, NaN beats
+    everything.
+    """
     floating = is_float(x)
     last = 2**63 - 1
 
