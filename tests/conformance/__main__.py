@@ -12,7 +12,7 @@ from typing import Any
 
 from .pool import Pool
 from .samples import dtypes, operators
-from .table import print_table, scope_of
+from .table import ENGINE, print_table, scope_of
 
 BACKENDS = ("torch", "tensorrt", "tvm")
 
@@ -47,7 +47,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=8, help="samples per operator and dtype")
     parser.add_argument("--listed", type=Path, help="a file of operator names: only these are run")
     parser.add_argument("--others", action="store_true", help="only those that are not in the file of --listed")
-    parser.add_argument("--build", action="store_true", help="also build TensorRT engines ahead of time")
+    parser.add_argument("--build", action="store_true", help="also build TensorRT engines (the row engine)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one operator and dtype")
     parser.add_argument("--json", type=Path, help="write all results to this file")
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(options)
     if options.json:
         options.json.write_text("\n".join(["[", ",\n".join(map(json.dumps, results)), "]"]))
-    print_table(results, options.backends, options.show)
+    print_table(results, [*options.backends, *([ENGINE] if options.build else [])], options.show)
     return int(any(r["outcome"] == "failed" for r in results))
 
 

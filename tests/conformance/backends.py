@@ -45,7 +45,7 @@ class Batch:
 
 
 class TensorRTBatch(Batch):
-    """A TensorRT network, run by ``simulate``; `build` makes the engine as well."""
+    """A TensorRT network: `run` simulates it, `build` makes the engine."""
 
     def __init__(self) -> None:
         from torch2trt.backends.tensorrt import TensorRTContext
@@ -57,18 +57,23 @@ class TensorRTBatch(Batch):
         """The outputs of every sample."""
         from torch2trt.simulate import simulate
 
-        names = [f"output{i}" for i in range(len(self.outputs))]
-        with use_context(self.ctx):
-            self.ctx.finish(self.outputs, names)
+        names = self._finish()
         results = simulate(self.ctx.network, self.inputs, weights=self.ctx.weight_dict)
         return self.split([results[name] for name in names])
 
+    def _finish(self) -> list[str]:
+        names = [f"output{i}" for i in range(len(self.outputs))]
+        with use_context(self.ctx):
+            self.ctx.finish(self.outputs, names)
+        return names
+
     def build(self) -> None:
-        """Build the engine ahead of time.
+        """Build the engine ahead of time, instead of `run`.
 
         Raises:
             EngineBuildError: TensorRT could not.
         """
+        self._finish()
         config = self.builder.create_builder_config()
         if self.builder.build_serialized_network(self.ctx.network, config) is None:
             raise EngineBuildError("; ".join(trt_api.take_errors(self.builder))[:300])

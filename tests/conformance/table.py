@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+ENGINE = "engine"  # the row of the engines that TensorRT builds: "equal" is built, "refused" has no kernel
 OUTCOMES = ("equal", "refused", "failed", "untraceable", "excluded")
 
 

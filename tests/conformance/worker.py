@@ -23,13 +23,20 @@ if __package__ in (None, ""):
 from case import tensors  # noqa: E402
 
 from torch2trt.core import GraphModule  # noqa: E402
-from torch2trt.errors import ConversionError, Torch2TrtError, UnsupportedOpError  # noqa: E402
+from torch2trt.errors import (  # noqa: E402
+    ConversionError,
+    EngineBuildError,
+    Torch2TrtError,
+    UnsupportedOpError,
+)
 
 from .backends import BATCHES  # noqa: E402
 from .judge import difference  # noqa: E402
 from .samples import EXCLUDED, TIES, Sample, operators, samples  # noqa: E402
+from .table import ENGINE  # noqa: E402
 
 EQUAL, REFUSED, FAILED, UNTRACEABLE, LEFT_OUT = "equal", "refused", "failed", "untraceable", "excluded"
+_NO_KERNEL = "has no runners that implement it"  # TensorRT defines the layer and cannot run it
 _BOOKKEEPING = ("prim::", "aten::Int", "aten::size", "aten::detach")
 
 
@@ -134,6 +141,8 @@ def _tried(run: Callable[[], Outcome]) -> Outcome:
         return run()
     except UnsupportedOpError as error:
         return REFUSED, _line(error)
+    except EngineBuildError as error:
+        return (REFUSED if _NO_KERNEL in str(error) else FAILED), _line(error)
     except Exception as error:
         return FAILED, _line(error)
 
@@ -153,34 +162,45 @@ def emits(prepared: Prepared, backend: str) -> tuple[Outcome | None, bool]:
     return (None if outcome[0] == EQUAL else outcome), False
 
 
-def alone(prepared: Prepared, backend: str, constants: bool, op: Any, build: bool) -> Outcome:
+def alone(prepared: Prepared, backend: str, constants: bool, op: Any) -> Outcome:
     """One sample as a network of its own."""
 
     def run() -> Outcome:
         batch = BATCHES[backend]()
         batch.add(prepared.graph, prepared.sample.inputs, constants)
-        outcome = _judged(prepared, batch.run()[0], op, "its other tensors are constants" if constants else "")
-        if outcome[0] == EQUAL and build and backend == "tensorrt":
-            batch.build()
-        return outcome
+        return _judged(prepared, batch.run()[0], op, "its other tensors are constants" if constants else "")
 
     return _tried(run)
 
 
-def together(group: Sequence[tuple[Prepared, bool]], backend: str, op: Any, build: bool) -> list[Outcome] | None:
+def together(group: Sequence[tuple[Prepared, bool]], backend: str, op: Any) -> list[Outcome] | None:
     """All samples as one network; None if that fails, which says nothing about any of them."""
     try:
         batch = BATCHES[backend]()
         for prepared, constants in group:
             batch.add(prepared.graph, prepared.sample.inputs, constants)
         results = batch.run()
-        if build and backend == "tensorrt":
-            batch.build()
     except Exception:
         return None
     notes = ["its other tensors are constants" if constants else "" for _, constants in group]
     return [_tried(lambda p=p, got=got, note=note: _judged(p, got, op, note))
             for (p, _), got, note in zip(group, results, notes)]  # fmt: skip
+
+
+def built(group: Sequence[tuple[Prepared, bool]]) -> list[Outcome]:
+    """Whether the engines of samples can be built: of all as one network, or else of each."""
+
+    def build(members: Sequence[tuple[Prepared, bool]]) -> Outcome:
+        batch = BATCHES["tensorrt"]()
+        for prepared, constants in members:
+            batch.add(prepared.graph, prepared.sample.inputs, constants)
+        batch.build()
+        return EQUAL, ""
+
+    outcome = _tried(lambda: build(group))
+    if outcome[0] == EQUAL or len(group) == 1:
+        return [outcome] * len(group)
+    return [_tried(lambda member=member: build([member])) for member in group]
 
 
 class Job:
@@ -238,11 +258,18 @@ class Job:
                 self.record(index, prepared.sample, backend, outcome, prepared.kinds)
             else:
                 group.append((index, prepared, constants))
-        outcomes = together([(p, c) for _, p, c in group], backend, self.op, self.build) if group else []
+        outcomes = together([(p, c) for _, p, c in group], backend, self.op) if group else []
         if outcomes is None:
-            outcomes = [alone(p, backend, c, self.op, self.build) for _, p, c in group]
+            outcomes = [alone(p, backend, c, self.op) for _, p, c in group]
         for (index, prepared, _), outcome in zip(group, outcomes):
             self.record(index, prepared.sample, backend, outcome, prepared.kinds)
+        if self.build and backend == "tensorrt":
+            self._engines([member for member, outcome in zip(group, outcomes) if outcome[0] == EQUAL])
+
+    def _engines(self, group: Sequence[tuple[int, Prepared, bool]]) -> None:
+        outcomes = built([(p, c) for _, p, c in group]) if group else []
+        for (index, prepared, _), outcome in zip(group, outcomes):
+            self.record(index, prepared.sample, ENGINE, outcome, prepared.kinds)
 
     def _steps(self, found: Sequence[Sample]) -> Iterator[Callable[[], None]]:
         for index, sample in enumerate(found):
@@ -257,8 +284,10 @@ class Job:
             self.record(index, sample, backend, debug(prepared, self.op), prepared.kinds)
         else:
             outcome, constants = emits(prepared, backend)
-            outcome = outcome or alone(prepared, backend, constants, self.op, self.build)
+            outcome = outcome or alone(prepared, backend, constants, self.op)
             self.record(index, sample, backend, outcome, prepared.kinds)
+            if self.build and backend == "tensorrt" and outcome[0] == EQUAL:
+                self._engines([(index, prepared, constants)])
 
 
 def main() -> None:
