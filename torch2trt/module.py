@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from . import container
 from .backends import trt_api, tvm_module
-from .check import check_outputs, first_difference
+from .check import check_outputs, first_difference, set_tf32
 from .core import GraphModule
 from .engine import cuda_index
 from .errors import BackendUnavailableError, InputMismatchError
@@ -222,8 +222,14 @@ class TVMModule(CompiledModule):
         graph_post_fn: called with the Relax module before it is compiled; may return another.
         input_names: names of the tensor inputs, "input0", "input1", ... by default.
         verbose: write a line per node while converting.
-        check: compare the program with PyTorch after compiling: a relative error above 1e-4 is a
-            warning, values that are not finite where PyTorch's are is an error.
+        dtype: as for ``TensorRTModule``. With float32, matrix products and convolutions on CUDA use
+            TensorFloat-32 where PyTorch's own settings (``allow_tf32``) say so at the call; with
+            "tf32" always.
+        precision: types of certain nodes, as for ``TensorRTModule``.
+        check: compare the program with PyTorch after compiling, without TensorFloat-32 unless
+            `dtype` asks for it: a relative error above 1e-4 (float32), 5e-3 (tf32), 2e-2 (float16)
+            or 1e-1 (bfloat16) is a warning, values that are not finite where PyTorch's are is an
+            error.
     """
 
     def __init__(
@@ -232,11 +238,13 @@ class TVMModule(CompiledModule):
         input_names: Sequence[str] | None = None,
         verbose: bool = False,
         *,
+        dtype: Any = torch.float32,
+        precision: Mapping[str, Any] | None = None,
         check: bool = True,
     ) -> None:
         super().__init__()
         self.settings = parse_settings(
-            1, None, torch.float32, input_names, None, None, None, builder_config_fn=None,
+            1, None, dtype, input_names, None, precision, None, builder_config_fn=None,
             net_post_fn=graph_post_fn, verbose=verbose, refit=None, cuda_graph=False,
             optimization_level=None, check=check, progress=None,
         )  # fmt: skip
@@ -249,14 +257,28 @@ class TVMModule(CompiledModule):
         return [Input(n, tuple(t.shape), t.dtype) for n, t in zip(names, tensors)]
 
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TVMProgram:
-        settings = self.settings
-        return TVMProgram(graph, inputs, device, settings.net_post_fn, settings.verbose)
+        return TVMProgram(graph, inputs, device, self.settings)
 
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
         if self.settings.check and self.settings.net_post_fn is None:
-            got = variant.call(_tensors(args, kwargs))
-            what = f"the TVM program of {type(self).__name__}"
-            check_outputs(self._eager(args, kwargs), got, TOLERANCE["float32"], what)
+            what = f"the TVM program of {type(self).__name__} ({self.settings.type_name})"
+            with set_tf32(False):
+                expected = self._eager(args, kwargs)
+                got = variant.pack(variant.program.run_plainly(*_tensors(args, kwargs)))
+            check_outputs(expected, got, TOLERANCE[self.settings.type_name], what)
+
+    def report(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """What the program consists of: a ``Row`` for each fused function and library call.
+
+        A row says which schedule served it, how often it is called, the seconds of these calls and
+        their share of the whole; the slowest comes first. Times are those of single steps: on CUDA
+        without a graph.
+
+        Raises:
+            Torch2TrtError: the program has no schedules of ours (Relay, or dynamic shapes on CUDA).
+        """
+        self(*args, **kwargs)
+        return self.latest_variant().program.report(_tensors(args, kwargs))
 
 
 class TVMModuleWrapper(_Wrapper, TVMModule):

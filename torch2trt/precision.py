@@ -88,6 +88,7 @@ class _Pass:
         self.held: dict[str, dict[torch.dtype, Value]] = {}  # float values by name, in each type
         self.fixed: set[str] = set()  # values that do not depend on an input
         self.lists: dict[str, Node] = {}
+        self.parts: dict[str, torch.dtype | None] = {}  # the type of what a list value holds
 
     def run(self) -> Graph:
         for value in self.graph.inputs:
@@ -114,6 +115,9 @@ class _Pass:
             self.fixed.update(v.name for v in node.outputs)
         floats = [v for v in self._leaves(node) if v.name in self.held]
         wanted = self._wanted(node, floats) if floats else None
+        if node.kind == "prim::ListUnpack":
+            wanted = self.parts.get(node.inputs[0].name)
+        self.parts.update((v.name, wanted) for v in node.outputs if v.type != "Tensor")
         others = torch.float32 if node.kind == "aten::batch_norm" else wanted  # its statistics
         inputs = tuple(self._as(v, others if i else wanted) for i, v in enumerate(node.inputs))
         outputs = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from .context import use_context
 from .core import GraphModule
 from .errors import ConversionError, Torch2TrtError
 from .inference import TVMInference
-from .program import Input
+from .program import Input, lowered
+from .settings import Settings
 
 log = logging.getLogger("torch2trt.module")
 
@@ -24,6 +25,7 @@ class TVMProgram:
 
     Attributes:
         run: calls it on the tensors among the inputs; gives the tensors among the outputs.
+        run_plainly: the same without a CUDA graph.
     """
 
     def __init__(
@@ -31,13 +33,11 @@ class TVMProgram:
         graph: GraphModule,
         inputs: Sequence[Input],
         device: torch.device,
-        graph_post_fn: Callable[[Any], Any] | None = None,
-        verbose: bool = False,
+        settings: Settings,
     ) -> None:
         self.inputs = tuple(inputs)
         self.device = device
-        self.verbose = verbose
-        self._post = graph_post_fn
+        self.settings = settings
         self._compile(*self._define(graph))
 
     def update(self, graph: GraphModule) -> None:
@@ -52,42 +52,55 @@ class TVMProgram:
         ctx = tvm_context_class()()
         with use_context(ctx):
             inputs = [ctx.input(i.name, i.shape, i.dtype) for i in self.inputs]
-            outputs = copy.copy(graph).run(inputs, ctx, self.verbose)
+            program = copy.copy(lowered(graph, self.settings))
+            outputs = program.run(inputs, ctx, self.settings.verbose)
             module = ctx.finish(outputs)
         weights = ctx.named_weights
-        if self._post is not None:
-            changed = self._post(module)
+        if self.settings.net_post_fn is not None:
+            changed = self.settings.net_post_fn(module)
             module = module if changed is None else changed
         return module, weights
 
     def _compile(self, module: Any, weights: dict[str, torch.Tensor]) -> None:
         self._module = module
+        self._compiled: Any = None
         names = [i.name for i in self.inputs]
         if tvm_context_class().name == "relay":
             program = self._compile_relay(module, weights, names)
         elif self.device.type == "cpu":
             from .backends.schedules import compile_cpu
 
-            compiled = compile_cpu(module, None, list(weights.values()))
+            compiled = self._compiled = compile_cpu(module, None, list(weights.values()))
             self._set_weights = lambda new: compiled.prepare(list(new.values()))
             program = TVMInference(compiled, input_names=names)
         elif self.device.type == "cuda":
             program = self._compile_cuda(module, weights, names)
         else:
             raise ConversionError(f"device: got {self.device}, expected cpu or cuda for TVM")
-        self.run = program.run
+        self.run = self.run_plainly = program.run
+        if self.device.type == "cuda" and self._compiled is not None:
+            self.run_plainly = lambda *tensors: self._compiled.run(tensors)
+
+    def report(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
+        """See ``TVMModule.report``."""
+        if self._compiled is None:
+            raise Torch2TrtError("no report: this program is run by TVM's own machine, not by our schedules")
+        return self._compiled.report(*tensors)
 
     def _compile_cuda(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
         """A recorded plan; TVM's virtual machine where a shape is dynamic."""
         from .backends.cuda import Unplannable, compile_cuda
 
         try:
-            compiled = compile_cuda(module, self.device, list(weights.values()))
+            compiled = compile_cuda(
+                module, self.device, list(weights.values()), tf32=self.settings.tf32
+            )
         except Unplannable as reason:
             log.info("no plan of this program, it is run by TVM's virtual machine: %s", reason)
             program = TVMInference(_build_cuda(module, self.device), weights, self.device)
             self._set_weights = program.set_params
             return program
+        self._compiled = compiled
         self._set_weights = lambda new: compiled.prepare(list(new.values()))
         return TVMInference(compiled, device=self.device, input_names=names)
 

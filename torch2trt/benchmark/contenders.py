@@ -51,9 +51,8 @@ def tvm(setting: Setting) -> Call:
     from ..module import TVMModuleWrapper
 
     tvm_module()
-    if setting.dtype not in ("float32", "tf32"):
-        raise BackendUnavailableError("the TVM row is float32")
-    return _eager(TVMModuleWrapper(setting.module).eval(), setting.example)
+    wrapped = TVMModuleWrapper(setting.module, dtype=setting.dtype, check=False)
+    return _eager(wrapped.eval(), setting.example)
 
 
 def tvm_importer(setting: Setting) -> Call:

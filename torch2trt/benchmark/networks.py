@@ -101,8 +101,16 @@ def make_network(name: str) -> tuple[nn.Module, Network]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = network.make()
+        _fill_heads(module)
         calibrate(module, network.example(4) if network.tokens is None else None)
     return module.eval(), network
+
+
+def _fill_heads(module: nn.Module) -> None:
+    """Random weights for heads that start at zero, whose output would not depend on the input."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear) and not part.weight.any():
+            nn.init.normal_(part.weight, std=0.02)
 
 
 def calibrate(module: nn.Module, batch: torch.Tensor | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...check import set_tf32
 from ...inference.cuda_graph import Recording
 from ..schedules.report import Row
 from .pipeline import Lowered
@@ -18,12 +19,13 @@ class Compiled:
     """A function compiled for one device: its plan, its weights, and the CUDA graph of one run.
 
     The precision of convolutions and products is that of PyTorch eager: `torch.backends.cudnn.allow_tf32` and
-    `torch.backends.cuda.matmul.allow_tf32` as they are at a call; the graph is recorded again when they change.
+    `torch.backends.cuda.matmul.allow_tf32` as they are at a call; the graph is recorded again when they change. With
+    `tf32` both count as set.
     """
 
-    def __init__(self, lowered: Lowered, device: torch.device, graph: bool) -> None:
+    def __init__(self, lowered: Lowered, device: torch.device, graph: bool, tf32: bool = False) -> None:
         self.plan, self.recipes, self.rules = lowered.plan, lowered.recipes, lowered.rules
-        self.device, self.graph = device, graph
+        self.device, self.graph, self.tf32 = device, graph, tf32
         self._inputs = lowered.count
         self._weights: list[torch.Tensor] = []
         self._recordings: dict[Any, Recording] = {}
@@ -46,7 +48,7 @@ class Compiled:
         with torch.no_grad():
             if not self.graph or torch.cuda.is_current_stream_capturing():
                 return self.run(inputs)
-            key = precision()
+            key = precision() if not self.tf32 else None
             if key not in self._recordings:
                 self._recordings.clear()
                 self._recordings[key] = Recording(self.run, inputs, self.device)
@@ -54,7 +56,7 @@ class Compiled:
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run step by step, without a graph."""
-        with _on_current_stream(self.device):
+        with _on_current_stream(self.device), set_tf32(True) if self.tf32 else nullcontext():
             outputs = self.plan.run([*inputs, *self._weights])
         given = {t.untyped_storage().data_ptr() for t in (*inputs, *self._weights, *self.plan.literals.values())}
         return [y.clone() if y.untyped_storage().data_ptr() in given else y for y in outputs]

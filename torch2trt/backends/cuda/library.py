@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from .normal import Attention, LayerNorm, Softmax, Strided, scaled_product
 
 Arguments = Sequence[torch.Tensor]
 
@@ -97,20 +98,20 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product of two operands that are first permuted."""
+    """A matrix product of two operands that are read through views."""
 
-    first: tuple[int, ...]
-    second: tuple[int, ...]
+    first: Strided
+    second: Strided
 
     def operands(self, arguments: Arguments) -> tuple[torch.Tensor, torch.Tensor]:
-        """The permuted operands."""
-        return arguments[0].permute(self.first), arguments[1].permute(self.second)
+        """The operands as they are read."""
+        return self.first.read(arguments[0]), self.second.read(arguments[1])
 
     def plain(self, arguments: Arguments, epilogue: Epilogue) -> torch.Tensor:
         """By cuBLAS, the epilogue by operators of its own."""
         a, b = self.operands(arguments)
         if epilogue.scale != 1.0 and a.dim() > 2 and a.shape[:-2] == b.shape[:-2]:
-            return replace(epilogue, scale=1.0).apply(_scaled(a, b, epilogue.scale), arguments[2:], -1)
+            return replace(epilogue, scale=1.0).apply(scaled_product(a, b, epilogue.scale), arguments[2:], -1)
         return epilogue.apply(torch.matmul(a, b), arguments[2:], -1)
 
     def fused(self, arguments: Arguments, epilogue: Epilogue) -> torch.Tensor:
@@ -120,7 +121,7 @@ class Product:
         return y.reshape(*a.shape[:-1], y.shape[-1])
 
 
-Operator = Convolution | Product
+Operator = Convolution | Product | Attention | Softmax | LayerNorm
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Library:
         torch.backends.cudnn.benchmark = self.search and not torch.backends.cudnn.deterministic
         try:
             run: Callable[..., torch.Tensor] = getattr(self.operator, self.way)
-            return run(arguments, self.epilogue).to(self.dtype)
+            return run(arguments, self.epilogue).to(self.dtype).contiguous()
         finally:
             torch.backends.cudnn.benchmark = before
 
@@ -161,8 +162,10 @@ def candidates(operator: Operator, shapes: Sequence[Sequence[int]], epilogue: Ep
     none = Epilogue(scale=epilogue.scale)
     found = [("plain", none)]
     weight = shapes[1]
+    if isinstance(operator, Attention):
+        return [*found, ("fused", none)]
     if isinstance(operator, Product):
-        shared = len(weight) == 2 and not epilogue.residual and epilogue.scale == 1.0
+        shared = len(operator.second.size) == 2 and not epilogue.residual and epilogue.scale == 1.0
         return ([("fused", epilogue)] if shared and epilogue.bias else []) + found
     if epilogue.relu and operator.last and not operator.transposed:
         found.append(("fused", epilogue))
@@ -183,14 +186,6 @@ def _product(a: torch.Tensor, b: torch.Tensor, rest: list[torch.Tensor], epilogu
         y = torch.addmm(rest.pop(0), a, b)
         return replace(epilogue, bias=False).apply(y, rest, -1)
     return epilogue.apply(torch.mm(a, b), rest, -1)
-
-
-def _scaled(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-    """a b * scale, the scale inside the product."""
-    lead = a.shape[:-2]
-    a, b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-    y = torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
-    return y.reshape(*lead, *y.shape[-2:])
 
 
 def _first(x: torch.Tensor) -> torch.Tensor:

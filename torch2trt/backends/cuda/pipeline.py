@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -44,7 +43,7 @@ class Lowered:
     count: int = 0
 
 
-def lower(mod: Any, device: torch.device, params: Sequence[torch.Tensor] = ()) -> Lowered:
+def lower(mod: Any, device: torch.device) -> Lowered:
     """Compile a module whose `main` takes its inputs first and its weights after them."""
     target = target_of(device)
     lowered, rewriter = fused(mod, target, chooser(device))

@@ -19,13 +19,13 @@ from tvm.relax.expr_functor import PyExprVisitor, visitor
 
 from ..schedules import operators as _operators
 from ..schedules.conv import ConvSpec, as_padding, as_pair
-from ..schedules.layout import HANDLERS, Rewriter, Value, again, static_shape
+from ..schedules.layout import Rewriter, Value, again, static_shape
 from .library import Convolution, Epilogue, Library, Operator, Product
+from .normal import Strided
 
 Choose = Callable[[Operator, Sequence[tuple[tuple[int, ...], str]], Epilogue], tuple[str, Epilogue]]
 OWN: dict[str, Callable[[Any, Any, list[Value]], Value | None]] = {}
 _NOT_FOR_CUDA = {"relax.nn.conv2d", "relax.nn.conv1d", "relax.matmul"}
-_PERMUTE = HANDLERS["relax.permute_dims"]
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Open(Value):
         epilogue: what is to be done with the result, with the values `extra` in their order.
         full: the plain shape of the result.
         dtype: of the result.
+        narrow: where float32 operands were made of half precision, these, and how they are read.
     """
 
     operator: Operator | None = None
@@ -45,6 +46,7 @@ class Open(Value):
     extra: list[Value] = field(default_factory=list)
     full: tuple[int, ...] = ()
     dtype: str = ""
+    narrow: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,16 +54,33 @@ class Open(Value):
 
 
 @dataclass
-class Permuted(Value):
-    """A permutation that is not emitted yet; a product reads its operand through it."""
+class View(Value):
+    """A value that a library call can read through a view, emitted when something else wants it.
+
+    Attributes:
+        base: the expression that is read.
+        meta: the view, as a tensor without memory.
+        wide: whether the value is float32 and the base half precision.
+        call: the last operator of the view, applied to `parent`.
+    """
 
     base: Any = None
-    axes: tuple[int, ...] = ()
+    meta: Any = None
+    wide: bool = False
+    call: Any = None
+    parent: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        found = static_shape(self.base)
-        return tuple(found[a] for a in self.axes)
+        return tuple(self.meta.shape)
+
+    def emit(self, rw: LibraryRewriter) -> Any:
+        """The value as an expression."""
+        old = static_shape(self.base)
+        whole = self.meta.is_contiguous() and not self.meta.storage_offset() and prod(old) == self.meta.numel()
+        if whole and not self.wide:
+            return self.base if old == self.shape else rw.emit(relax.op.reshape(self.base, list(self.shape)))
+        return rw.emit(again(self.call, [rw.plain_of(self.parent), *self.call.args[1:]]))
 
 
 def own(*names: str) -> Callable[[Any], Any]:
@@ -106,8 +125,8 @@ class LibraryRewriter(Rewriter):
         elif isinstance(value, Open) and value.operator is not None:
             made = _emit_open(self, value)
             value.plain, value.last, value.operator = made.plain, made.last, None
-        elif isinstance(value, Permuted) and value.plain is None:
-            value.plain = self.bb.emit(relax.op.permute_dims(value.base, list(value.axes)))
+        elif hasattr(value, "emit") and value.plain is None:
+            value.plain = value.emit(self)
         return value
 
     def plain_of(self, value: Value) -> Any:
@@ -131,6 +150,17 @@ class LibraryRewriter(Rewriter):
         if name in _NOT_FOR_CUDA:
             return Value(plain=self.bb.emit(again(call, [self.plain_of(v) for v in values])))
         return super()._call(call)
+
+    def operand(self, value: Value) -> tuple[Any, Strided]:
+        """The expression of a product's operand, and how it is read."""
+        if isinstance(value, View) and not value.wide:
+            return value.base, Strided.of(value.meta)
+        if value.recipe is not None and value.recipe.steps and value.recipe.steps[-1] == ("permute", 1, 0):
+            steps, (rows, columns) = value.recipe.steps[:-1], value.recipe.shape
+            stored = replace(value.recipe, steps=steps, shape=(columns, rows))
+            return self.argument(stored), Strided((rows, columns), (1, rows))
+        plain = self.plain_of(value)
+        return plain, Strided.of(torch.empty(static_shape(plain), device="meta"))
 
     def library(self, library: Library, arguments: Sequence[Any], shape: Sequence[int], dtype: str) -> Any:
         """Bind a library call."""
@@ -224,33 +254,15 @@ def _matmul(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None
         return None
     if str(call.args[0].ty.dtype) not in ("float32", "float16", "bfloat16", "float64"):
         return None
-    (a, first), (b, second) = [_operand(rw, v) for v in values]
-    return Open(operator=Product(first, second), operands=[a, b], full=shape, dtype=str(call.ty.dtype))
-
-
-def _operand(rw: LibraryRewriter, value: Value) -> tuple[Any, tuple[int, ...]]:
-    """The expression of a product's operand, and the permutation through which it is read."""
-    if isinstance(value, Permuted) and value.plain is None:
-        return value.base, value.axes
-    if value.recipe is not None and value.recipe.steps and value.recipe.steps[-1] == ("permute", 1, 0):
-        steps, (rows, columns) = value.recipe.steps[:-1], value.recipe.shape
-        return rw.argument(replace(value.recipe, steps=steps, shape=(columns, rows))), (1, 0)
-    plain = rw.plain_of(value)
-    return plain, tuple(range(len(static_shape(plain))))
-
-
-@own("relax.permute_dims")
-def _permute(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
-    value = rw.settled(values[0])
-    if value.shape is None or value.recipe is not None:
-        return None
-    made = _PERMUTE(rw, call, [value])
+    made = attention(rw, call, values)
     if made is not None:
         return made
-    rank = len(value.shape)
-    axes = call.attrs.axes
-    order = tuple(int(a) % rank for a in axes) if axes is not None else tuple(range(rank))[::-1]
-    return Permuted(base=rw.plain_of(value), axes=order)
+    (a, first), (b, second) = [rw.operand(v) for v in values]
+    wide = all(isinstance(v, View) and v.wide for v in values)
+    return Open(
+        operator=Product(first, second), operands=[a, b], full=shape, dtype=str(call.ty.dtype),
+        narrow=tuple((v.base, Strided.of(v.meta)) for v in values) if wide else (),
+    )  # fmt: skip
 
 
 # ---- what follows --------------------------------------------------------------------------------------------------
@@ -289,9 +301,11 @@ def _relu(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
     return _joined(value, replace(value.epilogue, relu=True))
 
 
-@own("relax.multiply")
+@own("relax.multiply", "relax.divide")
 def _scale(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
     value, number = values[0], _number(call.args[1])
+    if number is not None and call.op.name == "relax.divide":
+        number = 1 / number if number else None
     ready = _is_open(rw, call.args[0], value) and isinstance(value.operator, Product)
     if not ready or number is None or value.epilogue != Epilogue():
         return None
@@ -308,6 +322,8 @@ def _number(expr: Any) -> float | None:
 def _astype(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
     """Half precision is summed in float32 and rounded: that is what a half precision library call does."""
     value, dtype = values[0], str(call.ty.dtype)
+    if not isinstance(value, Open) or value.operator is None:
+        return widened(rw, call, value)
     if not _is_open(rw, call.args[0], value) or value.operands[0].ty.dtype != call.ty.dtype:
         return None
     extra = [
@@ -361,5 +377,7 @@ def _rest(
         made = rw.emit(relax.op.nn.relu(made))
     return Value(last=made) if last else Value(plain=made)
 
+
+from .views import attention, widened  # noqa: E402 - it registers its operators with what is above
 
 _ = _operators  # importing it fills the table of operators
