@@ -11,15 +11,8 @@ from torch.nn.modules import module as _nn
 
 from .errors import InputMismatchError
 
-_everywhere, _everywhere_before = _nn._global_forward_hooks, _nn._global_forward_pre_hooks
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a call of the module is more than its ``forward``, where nothing has gradients."""
-    own = module.__dict__
-    return bool(
-        own["_forward_hooks"] or own["_forward_pre_hooks"] or _everywhere or _everywhere_before
-    )
+# hooks of all modules
+everywhere, everywhere_before = _nn._global_forward_hooks, _nn._global_forward_pre_hooks
 
 
 def call_with_hooks(
@@ -34,7 +27,7 @@ def call_with_hooks(
     Raises:
         InputMismatchError: a pre-hook gave something that cannot be inputs.
     """
-    hooks = {**_everywhere, **module._forward_hooks}
+    hooks = {**everywhere, **module._forward_hooks}
     always = {*module._forward_hooks_always_called, *_nn._global_forward_hooks_always_called}
     with_kwargs = {*module._forward_hooks_with_kwargs, *_nn._global_forward_hooks_with_kwargs}
     waiting, result = dict(hooks), None
@@ -63,7 +56,7 @@ def call_with_hooks(
 def _before(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    for key, hook in {**_everywhere_before, **module._forward_pre_hooks}.items():
+    for key, hook in {**everywhere_before, **module._forward_pre_hooks}.items():
         if key in module._forward_pre_hooks_with_kwargs:
             given = hook(module, args, kwargs)
             if given is not None:

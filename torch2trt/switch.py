@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,12 +18,14 @@ from torch.utils import _pytree as pytree
 from .context import torch_network
 from .core import GraphModule
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
-from .hooks import call_with_hooks, has_hooks
+from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
 from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
+_MAX_PLANS = 1000  # kinds of inputs that are known to need no closer look
 _is_tracing = torch._C._is_tracing
+_kind = attrgetter("shape", "dtype", "device")
 _converted: ContextVar[Any] = ContextVar("converted", default=None)  # the module being traced
 
 
@@ -45,6 +48,11 @@ class Variant:
     def call(self, tensors: Sequence[torch.Tensor]) -> Any:
         """Run on the tensors among the inputs; the outputs as the module gives them."""
         return self.pack(self.program.run(*tensors))
+
+    def prepare(self, tensors: Sequence[torch.Tensor]) -> Callable[..., Sequence[torch.Tensor]]:
+        """The program's ``run`` for tensors like these, of the same shapes, dtypes and devices."""
+        prepare = getattr(self.program, "prepare", None)
+        return self.program.run if prepare is None else prepare(tensors)
 
     def pack(self, outputs: Sequence[torch.Tensor]) -> Any:
         """Give the tensors among the outputs their types and the structure of the outputs."""
@@ -96,11 +104,12 @@ class CompiledModule(nn.Module, ABC):
         self.__dict__["_compiled"] = _State()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.training or _is_tracing():
+        own = self.__dict__
+        if own["training"] or _is_tracing():
             if _converted.get() is self:
                 return self._slow_forward(*args, **kwargs)
             return super().__call__(*args, **kwargs)
-        if has_hooks(self):
+        if own["_forward_hooks"] or own["_forward_pre_hooks"] or everywhere or everywhere_before:
             return call_with_hooks(self, self._call_compiled, args, kwargs)
         return self._call_compiled(*args, **kwargs)
 
@@ -163,8 +172,11 @@ class CompiledModule(nn.Module, ABC):
             state.latest = variant
             if not kwargs and all(isinstance(x, torch.Tensor) for x in args):
                 plain = len(outputs) == 1 and result is outputs[0]
-                pack = None if plain else variant.pack
-                state.plans[_plan_key(args)] = (variant.program.run, pack)
+                if len(state.plans) >= _MAX_PLANS:
+                    state.plans.clear()
+                state.plans[_plan_key(args)] = (
+                    variant.prepare(tensors), None if plain else variant.pack
+                )  # fmt: skip
             return result
 
     def _notice_changes(self, state: _State) -> None:
@@ -255,7 +267,7 @@ class CompiledModule(nn.Module, ABC):
 
 def _plan_key(args: Sequence[Any]) -> Any:
     try:
-        return tuple([(x.shape, x.dtype, x.device) for x in args])
+        return tuple(map(_kind, args))
     except AttributeError:
         return None
 

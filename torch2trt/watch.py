@@ -60,8 +60,11 @@ class Watch:
             and sum(map(len, self._groups)) == len(self._members)
             and all(map(is_, chain.from_iterable(self._groups), self._members))
             and list(map(_training, self._states)) == self._flags
-            and all([owner.get(name) is value for owner, name, value in self._attributes])
+            and (not self._attributes or self._same_attributes())
         )
+
+    def _same_attributes(self) -> bool:
+        return all([owner.get(name) is value for owner, name, value in self._attributes])
 
     def same_values(self) -> bool:
         """Whether no value was written since, as far as versions and memory tell."""

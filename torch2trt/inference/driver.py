@@ -1,6 +1,7 @@
-"""The few functions of the CUDA driver that captured graphs need.
+"""The few functions of the CUDA driver that are called directly.
 
-Called through ctypes, because torch offers neither copy nodes nor a change of their addresses.
+Torch offers neither copy nodes in graphs nor a change of their addresses, and takes twice the time
+to make streams wait for each other.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from typing import Any
 
+import torch
+
 from ..errors import Torch2TrtError
 
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 _ON_DEVICE = 2  # CU_MEMORYTYPE_DEVICE
 _NO_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT
+_ORDER = "streams could not be made to wait for each other"
 
 
 class CopyParams(ctypes.Structure):
@@ -54,6 +58,8 @@ _SIGNATURES: dict[str, Sequence[Any]] = {
     "cuGraphLaunch": (c_void_p, c_void_p),
     "cuGraphExecDestroy": (c_void_p,),
     "cuGraphDestroy": (c_void_p,),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuStreamWaitEvent": (c_void_p, c_void_p, c_uint),
 }  # fmt: skip
 
 
@@ -103,8 +109,51 @@ def _complete(code: int, context: c_void_p, function: Callable[[], int], what: s
     check(code, what)
 
 
+class Detour:
+    """Launches on one stream as if on another: after what is there, and before what comes.
+
+    Args:
+        stream: the torch stream that the caller uses.
+        side: the torch stream to launch on.
+    """
+
+    def __init__(self, stream: Any, side: Any):
+        self._context, cuda = current_context(), driver()
+        self._events = [torch.cuda.Event() for _ in range(2)]
+        for event in self._events:
+            event.record(stream)  # torch creates it now
+        before, after = (event.cuda_event for event in self._events)
+        self._side = side.cuda_stream
+        self._order = [
+            functools.partial(function, *arguments)
+            for function, *arguments in (
+                (cuda.cuEventRecord, before, stream.cuda_stream),
+                (cuda.cuStreamWaitEvent, self._side, before, 0),
+                (cuda.cuEventRecord, after, self._side),
+                (cuda.cuStreamWaitEvent, stream.cuda_stream, after, 0),
+            )
+        ]
+
+    def launch(self, binding: Any) -> None:
+        """Enqueue an execution context, see ``lane.Binding``."""
+        record, wait, record_after, wait_after = self._order
+        code = record()
+        if code:
+            _complete(code, self._context, record, _ORDER)
+        check(wait(), _ORDER)
+        try:
+            binding.launch(self._side)
+        finally:
+            code = record_after() or wait_after()
+        check(code, _ORDER)
+
+
 class CopyNode:
-    """A node that copies device memory, in a graph that may run already."""
+    """A node that copies device memory, in a graph that may run already.
+
+    Attributes:
+        source: where it reads.
+    """
 
     def __init__(self, graph: Any, after: Any, source: int, target: int, nbytes: int):
         self.node = c_void_p()
@@ -117,7 +166,7 @@ class CopyNode:
             ctypes.byref(self.node), graph, *_nodes(after), self._params, self._context
         )
         check(code, "a copy could not be added to a CUDA graph")
-        self._source, self._target = source, target
+        self.source, self._target = source, target
         self._update: Callable[[], int] = lambda: 0
 
     def attach(self, executable: Any) -> None:
@@ -129,10 +178,10 @@ class CopyNode:
 
     def read_from(self, address: int) -> None:
         """Copy from here in the launches to come."""
-        if address != self._source:
+        if address != self.source:
             self._params.srcDevice = address
             self._change()
-            self._source = address
+            self.source = address
 
     def write_to(self, address: int) -> None:
         """Copy to here in the launches to come."""

@@ -7,14 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from ..backends import trt_api
 from ..engine import Engine, known_dims
 from ..errors import Torch2TrtError
-from .driver import Executable
+from .driver import Detour, Executable
 from .inputs import profile_of
 
 log = logging.getLogger("torch2trt.inference")
@@ -43,6 +43,8 @@ class Binding:
         shapes: the input shapes.
         outputs: per output its name, shape and dtype; shape None where only running tells it.
         fresh: per output its name and the arguments of ``empty_strided`` that make it, or None.
+        addresses: where TensorRT was told that each tensor lies.
+        enqueue: puts the engine on a stream; false if it could not.
     """
 
     def __init__(self, engine: Engine, context: Any):
@@ -52,9 +54,8 @@ class Binding:
         self.outputs: list[tuple[str, tuple[int, ...] | None, torch.dtype]] = []
         self.fresh: list[tuple[str, Any]] = []
         self.allocators: dict[str, Any] = {}
-        self._addresses: dict[str, int] = {}
-        self._set_address = context.set_tensor_address
-        self._enqueue = context.execute_async_v3
+        self.addresses: dict[str, int] = {}
+        self.enqueue = context.execute_async_v3
 
     def set_shapes(self, shapes: Shapes) -> None:
         """Tell TensorRT the input shapes, and ask for those of the outputs."""
@@ -78,16 +79,20 @@ class Binding:
 
     def set_address(self, name: str, address: int) -> None:
         """Tell TensorRT where a tensor lies; nothing to do if it lay there before."""
-        if self._addresses.get(name) != address:
-            if not self._set_address(name, address):
+        if self.addresses.get(name) != address:
+            if not self.context.set_tensor_address(name, address):
                 raise Torch2TrtError(f"tensor {name!r}: TensorRT refused address {address:#x}")
-            self._addresses[name] = address
+            self.addresses[name] = address
 
     def launch(self, handle: int) -> None:
         """Enqueue on a stream."""
-        if not self._enqueue(handle):
-            reasons = "; ".join(trt_api.take_errors(self.context)) or "it gave no reason"
-            raise Torch2TrtError(f"TensorRT could not launch the engine: {reasons}")
+        if not self.enqueue(handle):
+            self.fail()
+
+    def fail(self) -> NoReturn:
+        """Raise why it could not be enqueued."""
+        reasons = "; ".join(trt_api.take_errors(self.context)) or "it gave no reason"
+        raise Torch2TrtError(f"TensorRT could not launch the engine: {reasons}")
 
     def take_unknown(self, outputs: list[Any]) -> None:
         """Put the outputs whose shape running has told in their places."""
@@ -148,7 +153,8 @@ class Graph:
         """Enqueue on a stream, given as its handle and as torch's object; the outputs."""
         graph = self._graph
         for x, copy in zip(inputs, graph.uploads):
-            copy.read_from(x.data_ptr())
+            if copy.source != x.data_ptr():
+                copy.read_from(x.data_ptr())
         outputs = [empty_strided(*arguments) for arguments in self._fresh]
         for y, copy in zip(outputs, graph.downloads):
             copy.write_to(y.data_ptr())
@@ -209,86 +215,93 @@ class Bindings:
 
 
 class Lane:
-    """All that is needed to run an engine on one CUDA stream; hold `gate` while using it.
+    """All that is needed to run an engine on one CUDA stream.
 
     TensorRT synchronises when it is launched on the legacy default stream. A lane for that stream
     launches on a side stream of its own, which waits for the default stream before and makes it
     wait after.
 
-    Attributes:
-        stream: the caller's stream.
-        own_handle: its handle.
-        scratch: a valid address for tensors without elements.
+    Args:
+        handle: the caller's stream.
+        given: an execution context to begin with.
+        with_graphs: launch CUDA graphs where they can be captured.
     """
 
-    def __init__(self, engine: Engine, handle: int, given: Any = None):
+    def __init__(self, engine: Engine, handle: int, given: Any = None, with_graphs: bool = False):
         self.engine = engine
-        self.own_handle = handle
-        self.gate = engine.create_gate()
         self.device = engine.torch_device
-        self.stream = torch.cuda.ExternalStream(handle, self.device)
-        self.side = None
+        self._handle = handle
+        self._gate = engine.create_gate()
+        self._stream = torch.cuda.ExternalStream(handle, self.device)
+        running, self._detour = self._stream, None
         if handle == 0:
-            self.stream = torch.cuda.default_stream(self.device)
-            self.side = torch.cuda.Stream(self.device)
-            self._before, self._after = torch.cuda.Event(), torch.cuda.Event()
-        running = self.side or self.stream
-        self.handle = running.cuda_stream
-        self.bindings = Bindings(engine, self.handle, running.synchronize, given)
+            self._stream = torch.cuda.default_stream(self.device)
+            running = torch.cuda.Stream(self.device)
+            self._detour = Detour(self._stream, running)
+        self._bindings = Bindings(engine, running.cuda_stream, running.synchronize, given)
+        self._binding: Binding | None = None
         self._scratch = torch.empty(256, dtype=torch.uint8, device=self.device)
-        self.scratch = self._scratch.data_ptr()
         self._names = [spec.name for spec in engine.inputs]
         self._graphs: OrderedDict[Any, Graph] = OrderedDict()
-        self._graphs_work = True
+        self._with_graphs = with_graphs
 
     def run(self, inputs: Sequence[torch.Tensor], shapes: Shapes) -> list[torch.Tensor]:
-        """Enqueue without a graph; the outputs."""
-        binding = self.bindings.select(shapes)
-        set_address, scratch = binding.set_address, self.scratch
+        """Enqueue; the outputs. The inputs are contiguous, aligned and of these shapes."""
+        with self._gate:
+            graph = self._graph(shapes) if self._with_graphs else None
+            if graph is not None:
+                return graph.run(inputs, self._handle, self._stream)
+            binding = self._binding
+            if binding is None or binding.shapes is not shapes:
+                binding = self._select(shapes)
+            outputs = self._tell_addresses(binding, inputs)
+            if self._detour is not None:
+                self._detour.launch(binding)
+            elif not binding.enqueue(self._handle):
+                binding.fail()
+            for x in inputs:
+                x.record_stream(self._stream)
+            if binding.allocators:
+                binding.take_unknown(outputs)
+            return outputs
+
+    def _select(self, shapes: Shapes) -> Binding:
+        binding = self._binding = self._bindings.select(shapes)
+        binding.shapes = shapes
+        return binding
+
+    def _tell_addresses(self, binding: Binding, inputs: Sequence[torch.Tensor]) -> list[Any]:
+        """Tell TensorRT where inputs and fresh outputs lie; the outputs."""
+        known = binding.addresses
         for x, name in zip(inputs, self._names):
-            set_address(name, x.data_ptr() or scratch)
+            address = x.data_ptr()
+            if known.get(name) != address:
+                binding.set_address(name, address or self._scratch.data_ptr())
         outputs: list[Any] = []
         for name, arguments in binding.fresh:
             y = None
             if arguments is not None:
                 y = empty_strided(*arguments)
-                set_address(name, y.data_ptr() or scratch)
+                address = y.data_ptr()
+                if known.get(name) != address:
+                    binding.set_address(name, address or self._scratch.data_ptr())
             outputs.append(y)
-        self._launch(binding)
-        for x in inputs:
-            x.record_stream(self.stream)
-        if binding.allocators:
-            binding.take_unknown(outputs)
         return outputs
 
-    def _launch(self, binding: Binding) -> None:
-        """Enqueue, ordered as if on the caller's stream."""
-        side = self.side
-        if side is None:
-            binding.launch(self.handle)
-            return
-        self._before.record(self.stream)
-        side.wait_event(self._before)
-        binding.launch(self.handle)
-        self._after.record(side)
-        self.stream.wait_event(self._after)
-
-    def graph(self, shapes: Shapes) -> Graph | None:
+    def _graph(self, shapes: Shapes) -> Graph | None:
         """The captured graph of these shapes, captured now if new; None where capturing fails."""
         graph = self._graphs.get(shapes)
         if graph is not None and graph.generation == self.engine.generation:
             return graph
-        if not self._graphs_work:
-            return None
         profile_of(self.engine.inputs, shapes)
-        self.stream.synchronize()
+        self._stream.synchronize()
         self._graphs.pop(shapes, None)
         while len(self._graphs) >= MAX_GRAPHS:
             self._graphs.popitem(last=False)
         try:
-            graph = self._graphs[shapes] = Graph(self.engine, self.stream, shapes)
+            graph = self._graphs[shapes] = Graph(self.engine, self._stream, shapes)
         except (Torch2TrtError, RuntimeError) as error:
-            self._graphs_work = False
+            self._with_graphs = False
             log.warning("no CUDA graph for this engine, it is launched without: %s", error)
             return None
         return graph

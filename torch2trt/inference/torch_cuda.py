@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
-from .lane import Lane
+from .lane import Lane, Shapes
 
-_ALIGNMENT = (
-    256  # bytes, asked for by TensorRT; torch allocates so, views into a tensor need not be
-)
+_ALIGNMENT = 256  # bytes, as TensorRT asks; tensors of torch have it, views into them need not
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream
 )
@@ -50,8 +49,8 @@ class TorchInferenceContext:
         self._inputs = self.engine.inputs
         self._dtypes = [spec.dtype for spec in self._inputs]
         self._lanes: dict[int, Lane] = {}
-        self._many_devices = torch.cuda.device_count() > 1
         self._stream = None if stream is None else _torch_stream(stream, self._device)
+        self._elsewhere = self._stream is not None or torch.cuda.device_count() > 1
         if any(spec.on_host for spec in self.engine.specs):
             raise Torch2TrtError(
                 "engines with shape tensors as inputs or outputs are not supported here"
@@ -64,41 +63,50 @@ class TorchInferenceContext:
             InputMismatchError: names the input whose number, shape, dtype or device does not fit.
             Torch2TrtError: TensorRT could not launch.
         """
-        if self._stream is not None:
-            return self._run_elsewhere(inputs)
-        if self._many_devices and torch.cuda.current_device() != self._device:
-            with torch.cuda.device(self._device):
-                return self._run(inputs)
-        return self._run(inputs)
-
-    def _run(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         device = self._device
         if len(inputs) != len(self._dtypes):
             in_order(self._inputs, inputs, {})
         for x, dtype in zip(inputs, self._dtypes):
-            if not (
-                isinstance(x, torch.Tensor)
-                and x.dtype is dtype
-                and x.get_device() == device
-                and x.is_contiguous()
-                and not x.data_ptr() % _ALIGNMENT
-            ):
-                inputs = [self._usable(i, x) for i, x in enumerate(inputs)]
+            fits = isinstance(x, torch.Tensor) and x.dtype is dtype and x.get_device() == device
+            if not fits:
+                inputs = tuple([self._usable(i, x) for i, x in enumerate(inputs)])
                 break
-        shapes = tuple([x.shape for x in inputs])
-        handle = _raw_stream(device)
-        lane = self._lanes.get(handle) or self._new_lane(handle)
-        with lane.gate:
-            graph = lane.graph(shapes) if self.cuda_graph else None
-            if graph is None:
-                return tuple(lane.run(inputs, shapes))
-            return tuple(graph.run(inputs, handle, lane.stream))
+        return tuple(self._run(tuple([x.shape for x in inputs]), *inputs))
 
-    def _run_elsewhere(self, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def prepare(self, inputs: Sequence[torch.Tensor]) -> Callable[..., Sequence[torch.Tensor]]:
+        """`run` without its checks, for tensors of the same number, shapes, dtypes and device.
+
+        Raises:
+            InputMismatchError: the engine does not take such inputs.
+        """
+        if any(self._usable(i, x) is not x for i, x in enumerate(inputs)):
+            return self.run
+        return functools.partial(self._run, tuple([x.shape for x in inputs]))
+
+    def _run(self, shapes: Shapes, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+        if self._elsewhere:
+            return self._run_elsewhere(shapes, inputs)
+        for x in inputs:
+            if x.data_ptr() % _ALIGNMENT or not x.is_contiguous():
+                return self._run_here(shapes, inputs)
+        lane = self._lanes.get(_raw_stream(self._device))
+        return self._run_here(shapes, inputs) if lane is None else lane.run(inputs, shapes)
+
+    def _run_here(self, shapes: Shapes, inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        handle = _raw_stream(self._device)
+        lane = self._lanes.get(handle) or self._new_lane(handle)
+        return lane.run([_aligned(x) for x in inputs], shapes)
+
+    def _run_elsewhere(
+        self, shapes: Shapes, inputs: Sequence[torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
         stream = self._stream
-        stream.wait_stream(torch.cuda.current_stream(self._device))
+        if stream is not None:
+            stream.wait_stream(torch.cuda.current_stream(self._device))
+        elif torch.cuda.current_device() == self._device:
+            return self._run_here(shapes, inputs)
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
-            return self._run(inputs)
+            return self._run_here(shapes, inputs)
 
     def inference_async(
         self, *inputs: torch.Tensor, **named: torch.Tensor
@@ -128,7 +136,8 @@ class TorchInferenceContext:
     def _new_lane(self, handle: int) -> Lane:
         given, self._given = self._given, None
         with self.engine.guard:
-            return self._lanes.setdefault(handle, Lane(self.engine, handle, given))
+            lane = Lane(self.engine, handle, given, self.cuda_graph)
+            return self._lanes.setdefault(handle, lane)
 
     def _usable(self, index: int, x: Any) -> torch.Tensor:
         spec = self._inputs[index]
@@ -138,14 +147,19 @@ class TorchInferenceContext:
             )
         if x.get_device() != self._device:
             raise InputMismatchError(
-                f"input {spec.name!r}: got a tensor on {x.device}, expected {self.engine.torch_device}"
+                f"input {spec.name!r}: got a tensor on {x.device}, expected"
+                f" {self.engine.torch_device}"
             )
         if x.dtype is torch.int64 and spec.dtype is torch.int32:
             x = x.to(torch.int32)
         if x.dtype is not spec.dtype:
             raise InputMismatchError(f"input {spec.name!r}: got {x.dtype}, expected {spec.dtype}")
-        x = x.contiguous()
-        return x.clone() if x.data_ptr() % _ALIGNMENT else x
+        return x
+
+
+def _aligned(x: torch.Tensor) -> torch.Tensor:
+    x = x.contiguous()
+    return x.clone() if x.data_ptr() % _ALIGNMENT else x
 
 
 def _torch_stream(stream: Any, device: int) -> torch.cuda.Stream:
