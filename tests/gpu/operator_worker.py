@@ -19,6 +19,7 @@ from case import Case, assert_same
 from test_ops import CASES
 
 from torch2trt.backends import trt_api
+from torch2trt.backends.tensorrt_types import types_of
 from torch2trt.build import BuildOptions, build_engine
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
@@ -40,13 +41,18 @@ def _builder() -> Any:
 
 
 class Prepared:
-    """A case that can be added to networks: its trace, its inputs and how many outputs it has."""
+    """A case that can be added to networks: its trace, its inputs, its outputs and whether it has float16 parts.
+
+    Cases with and without do not share a network: TensorRT 8.6 rounds float32 outputs of fused parts to float16 where
+    anything in the network is float16.
+    """
 
     def __init__(self, case: Case):
         self.case = case
         self.inputs = case.example()
         self.graph = GraphModule(case.program, self.inputs)
         self.outputs: list[str] = []
+        self.half = False
 
     def emit(self, network: Any) -> None:
         """Add the case to a network, its inputs and outputs named after it."""
@@ -90,7 +96,9 @@ def _prepare(name: str) -> Prepared | tuple[str, str]:
     """The case, defined once in a network of its own; or the outcome if it is refused or fails."""
     try:
         prepared = Prepared(next(case for case in CASES if case.name == name))
-        prepared.emit(trt_api.create_network(_builder()))
+        network = trt_api.create_network(_builder())
+        prepared.emit(network)
+        prepared.half = trt_api.trt().DataType.HALF in types_of(network)
     except UnsupportedOpError as error:
         return REFUSED, " ".join(str(error).split())[:600]
     except Exception as error:  # one broken case must not take the others with it
@@ -127,12 +135,19 @@ def run(names: Sequence[str]) -> list[Record]:
     prepared = {name: _prepare(name) for name in names}
     records = [_record(name, *found) for name, found in prepared.items() if isinstance(found, tuple)]
     ready = [found for found in prepared.values() if isinstance(found, Prepared)]
+    for half in (False, True):
+        records += _group([found for found in ready if found.half == half])
+    return records
+
+
+def _group(cases: Sequence[Prepared]) -> list[Record]:
+    """What became of cases that share a network."""
     try:
-        return records + (_together(ready) if ready else [])
+        return _together(cases) if cases else []
     except Exception as error:  # whatever it is, it belongs to a case
-        if len(ready) == 1:
-            return [*records, _record(ready[0].case.name, FAILED, _line(error))]
-    return [*records, {"split": [one.case.name for one in ready]}]
+        if len(cases) == 1:
+            return [_record(cases[0].case.name, FAILED, _line(error))]
+    return [{"split": [one.case.name for one in cases]}]
 
 
 def main() -> None:

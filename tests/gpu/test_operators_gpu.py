@@ -1,7 +1,8 @@
 """The operator table on a GPU: every case that this TensorRT can express, as engines, against PyTorch and ``simulate``.
 
 Building is bound by the CPU, so several processes build at once, many cases in one network. A network that fails, or
-takes its process with it, is split until the case is found. OPERATORS_JSON names a file for what became of each case.
+takes its process with it, is split until the case is found. OPERATORS_JSON names a file for what became of each case,
+OPERATORS_ONLY one with the names of the only cases to run, a line each.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ pytestmark = [
     pytest.mark.skipif(not trt_api.can_run(), reason=trt_api.why_not_run()),
 ]
 TOGETHER = 16
+ONLY = os.environ.get("OPERATORS_ONLY")
+SELECTED = CASES
+if ONLY:
+    with open(ONLY) as chosen:
+        NAMES = set(chosen.read().split())
+    SELECTED = [case for case in CASES if case.name in NAMES]
+    UNKNOWN = sorted(NAMES - {case.name for case in CASES})
+    if UNKNOWN:
+        raise ValueError(f"{ONLY} names cases that the table does not have: {UNKNOWN}")
 SECONDS = float(os.environ.get("OPERATORS_SECONDS", "200"))
 SILENCE = 90.0  # seconds for one network
 MODULE = "gpu.operator_worker"
@@ -98,13 +108,13 @@ def _report(outcomes: dict[str, Outcome], seconds: float) -> str:
 def outcomes(request: pytest.FixtureRequest) -> dict[str, Outcome]:
     start = time.monotonic()
     processes = max(1, min(14, len(os.sched_getaffinity(0)) - 1))
-    found = Table([case.name for case in CASES], SECONDS).run(processes)
+    found = Table([case.name for case in SELECTED], SECONDS).run(processes)
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print("\n" + _report(found, time.monotonic() - start))
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", SELECTED, ids=str)
 def test_engine_agrees_with_pytorch_and_simulate(case: Case, outcomes: dict[str, Outcome]):
     outcome = outcomes[case.name]
     if outcome["outcome"] == "refused":

@@ -6,14 +6,18 @@ what it has.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..errors import ConversionError
+from . import trt_api
 from .base import Tensor
 from .tensorrt_resize import ResizeMixin
+
+log = logging.getLogger("torch2trt.tensorrt")
 
 
 class TensorRTContext(ResizeMixin):
@@ -54,6 +58,7 @@ class TensorRTContext(ResizeMixin):
             if tensor.is_network_input or tensor.is_network_output:
                 tensor = self.out(self.network.add_identity(tensor))
             kind = self.kind_of(tensor)
+            self._warn_of_rounding(tensor, kind)
             if names is not None:
                 tensor.name = names[i]
                 self._state.taken.add(names[i])
@@ -62,6 +67,18 @@ class TensorRTContext(ResizeMixin):
                 self._declare(tensor, kind)
             marked.append(tensor)
         return marked
+
+    def _warn_of_rounding(self, output: Tensor, kind: Any) -> None:
+        """float32 results of a weakly typed network with float16 parts, unless they are float16 cast to float32."""
+        types = self._state.types
+        kinds = self.trt.DataType
+        mixed = self._weakly_typed and kind == kinds.FLOAT and kinds.HALF in types.known()
+        if mixed and types.computed_in(self.network, output) != kinds.HALF:
+            log.warning(
+                "output %r: %s may round float32 values of a network with float16 parts to float16; give the "
+                "parts engines of their own where that matters",
+                output.name, trt_api.version(),
+            )  # fmt: skip
 
     def _declare(self, output: Tensor, kind: Any) -> None:
         """A weakly typed network converts an output to the type that it declares, and fails where it cannot."""

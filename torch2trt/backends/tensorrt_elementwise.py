@@ -1,7 +1,7 @@
 """Elementwise primitives of TensorRT: casts, unary and binary operations, selection.
 
-NaN: TensorRT promises nothing about NaN in MAX, MIN and SIGN; ``maximum``, ``minimum`` and ``sign`` are these plain
-layers. Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and
+NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT promises nothing about NaN in SIGN and in
+activations; ``sign``, ``relu`` and ``clip`` are these plain layers. Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and
 ``atan2`` as far as TensorRT keeps it.
 """
 
@@ -29,6 +29,7 @@ _BOOL_BINARY = {
     "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
     "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
 }  # fmt: skip
+_SWAPPED = {"EQUAL": "EQUAL", "LESS": "GREATER", "GREATER": "LESS"}
 _UNCHANGED_INTS = ("ceil", "floor", "round", "trunc")
 _NARROW = (torch.uint8, torch.int8)
 
@@ -48,6 +49,8 @@ class ElementwiseMixin(TensorRTBase):
             return self.back(self.cast(x, torch.int32), dtype) if have == torch.bool else self._wrap_narrow(x, dtype)
         if dtype == torch.bool and have in FLOATS:
             return self._not(self._with("EQUAL", x, 0))
+        if self._weakly_typed and have == torch.float16 and self._state.types.only_moved(self.network, x):
+            x = self._with("PROD", x, 1)  # 8.6 drops a cast to float16 and back; what is computed between, it keeps
         return self.back(x, dtype)
 
     def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -150,6 +153,22 @@ class ElementwiseMixin(TensorRTBase):
     # ---- binary ----------------------------------------------------------------------------------------------------
     def elementwise(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
         """An elementwise layer by the name of its ``ElementWiseOperation``; ranks and dtypes are equal already."""
+        if self._weakly_typed and kind in _SWAPPED:
+            for x, value, relation in ((a, self.value_of(b), kind), (b, self.value_of(a), _SWAPPED[kind])):
+                if value is not None and bool(value.isinf()):
+                    return self._compare_infinity(relation, x, value.item())
+        return self._elementwise_layer(kind, a, b)
+
+    def _compare_infinity(self, kind: str, x: Tensor, infinity: float) -> Tensor:
+        """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the largest finite one."""
+        largest = math.copysign(torch.finfo(self.dtype(x)).max, infinity)
+        beyond, within = ("GREATER", "LESS") if infinity > 0 else ("LESS", "GREATER")
+        if kind == within:
+            return self.elementwise("OR", self._with(kind, x, largest), self._with("EQUAL", x, largest))
+        outside = self._with(beyond, x, largest)
+        return outside if kind == "EQUAL" else self.elementwise("LESS", x, x)
+
+    def _elementwise_layer(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
         return self.out(self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind)))
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
@@ -159,12 +178,16 @@ class ElementwiseMixin(TensorRTBase):
                 return self._power(a, exponent.item())
         if name.startswith("shift_"):
             return self._shift(name, a, b)
+        if name.startswith("bitwise_") and self.dtype_of(a) in (torch.int32, torch.int64):
+            return self._bitwise(name, a, b)
         a, b = self.align(a, b)
         dtype = self.dtype(a)
         if dtype == torch.bool:
             return self._bool_binary(name, a, b)
         if dtype in _NARROW:
             return self._narrow_binary(name, a, b)
+        if name in ("maximum", "minimum") and self._weakly_typed and dtype in FLOATS:
+            return self._extreme_or_nan(_BINARY[name], a, b)
         if name in _BINARY:
             return self.elementwise(_BINARY[name], a, b)
         if name == "ne":
@@ -175,9 +198,16 @@ class ElementwiseMixin(TensorRTBase):
             return self.elementwise("POW", a, b)
         if dtype in FLOATS:
             return self._float_binary(name, a, b)
-        if name.startswith("bitwise_"):
-            return self._bitwise(name, a, b)
         return self._int_division(name, a, b)
+
+    def _extreme_or_nan(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
+        """MAX or MIN, NaN where an operand is: the layers of 8.6 give the other operand."""
+        result = self.elementwise(kind, a, b)
+        for x in (a, b):
+            value = self.value_of(x)
+            if value is None or bool(value.isnan()):
+                result = self._select(self.elementwise("EQUAL", x, x), result, x)
+        return result
 
     def _or_equal(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
         if self.dtype(a) not in FLOATS:
@@ -195,10 +225,14 @@ class ElementwiseMixin(TensorRTBase):
     def _narrow_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """8-bit integers: computed in int32, wrapped as torch wraps them."""
         dtype = self.dtype(a)
-        result = self.binary(name, self.cast(a, torch.int32), self.cast(b, torch.int32))
+        result = self.binary(name, self._in_int32(a), self._in_int32(b))
         if self.dtype(result) == torch.bool:
             return result
         return self._wrap_narrow(result, dtype) if name in ("add", "sub", "mul", "pow") else self.back(result, dtype)
+
+    def _in_int32(self, x: Tensor) -> Tensor:
+        value = self.value_of(x)
+        return self.cast(x, torch.int32) if value is None else self.literal(value.int(), tuple(x.shape))
 
     def _int_division(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         kind = {"floordiv": "FLOOR_DIV", "remainder": "FLOOR_DIV", "truncdiv": "DIV", "fmod": "DIV"}.get(name)
@@ -232,7 +266,10 @@ class ElementwiseMixin(TensorRTBase):
         dtype = self.dtype(a)
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
-        return self.back(self._select(condition, a, b), dtype)
+        result = self.back(self._select(condition, a, b), dtype)
+        if dtype in FLOATS and any(v is not None and bool(v.isinf().any()) for v in map(self.value_of, (a, b))):
+            self._infinite.add(result.name)
+        return result
 
     def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return self.out(self.network.add_select(condition, a, b))

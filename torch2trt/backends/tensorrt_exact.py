@@ -113,16 +113,16 @@ class ExactMixin(ElementwiseMixin):
             return table[exponent.long()]
         return self.take(self.literal(table), exponent, 0)
 
-    def _bitwise(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+    def _bitwise(self, name: str, a: Operand, b: Operand) -> Tensor:
         """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by comparison."""
-        dtype, rank = self.dtype(a), self.rank(a)
+        dtype = self.dtype(a if self.is_tensor(a) else b)
+        rank = max(self.rank(a), self.rank(b))
         if rank == 8:
             raise self.refuse(f"binary {name} of tensors with 8 dimensions is not available")
         width = torch.iinfo(dtype).bits - 1
         kind = {"bitwise_and": "MIN", "bitwise_or": "MAX", "bitwise_xor": "XOR"}[name]
         powers = self.literal(torch.tensor([2**i for i in range(width)], dtype=dtype), (1,) * rank + (width,))
-        bits = [self._bits(x, powers) for x in (a, b)]
-        signs = [self._with("LESS", x, 0) for x in (a, b)]
+        bits, signs = zip(*(self._bits_and_sign(x, powers, dtype) for x in (a, b)), strict=True)
         if kind == "XOR":
             mixed = self.cast(self._not(self.elementwise("EQUAL", *bits)), dtype)
         else:
@@ -132,9 +132,23 @@ class ExactMixin(ElementwiseMixin):
         lowest = self._with("PROD", self.cast(sign, dtype), torch.iinfo(dtype).min)
         return self.elementwise("SUM", total, lowest)
 
-    def _bits(self, x: Tensor, powers: Tensor) -> Tensor:
-        x = self.reshape(x, self.shape(x) + (1,))
-        return self._int_division("remainder", *self.align(self.elementwise("FLOOR_DIV", x, powers), self._two(powers)))
+    def _bits_and_sign(self, x: Operand, powers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Those of a constant are constants: TensorRT 8.6 crashes when it folds divisions of integers."""
+        rank, value = self.rank(powers) - 1, self.value_of(x)
+        if value is None:
+            x = self._with_rank(x, rank)
+            column = self.reshape(x, self.shape(x) + (1,))
+            quotient = self.elementwise("FLOOR_DIV", column, powers)
+            return self._int_division("remainder", quotient, self._two(powers)), self._with("LESS", x, 0)
+        if value.dtype == torch.int64 and dtype == torch.int32:
+            value = self._as_int32(value)
+        if value.dtype != dtype:
+            raise self.refuse(f"the operands of one layer have the dtypes {dtype}, {value.dtype}, expected one dtype")
+        value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
+        bits = value.unsqueeze(-1) >> torch.arange(powers.shape[-1], dtype=dtype) & 1
+        if self.is_tensor(x):
+            return self.literal(bits), self.literal(value < 0)
+        return self.constant(bits, "bits"), self.constant(value < 0, "signs")
 
     def _two(self, like: Tensor) -> Tensor:
         return self.number(2, self.dtype(like), self.rank(like))

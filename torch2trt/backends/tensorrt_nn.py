@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from .base import Operand, Tensor
 from .tensorrt_base import FLOATS, INTS
 from .tensorrt_intconv import IntConvMixin
 from .tensorrt_reduce import extreme
+
+_POOL_OF_NOTHING = -1e38  # what the float32 maximum of 8.6 starts from
 
 
 class NetworkMixin(IntConvMixin):
@@ -159,12 +162,19 @@ class NetworkMixin(IntConvMixin):
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
         if len(kernel) == 1:
-            y = self.max_pool(self._lift(x), (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
+            lifted = self._lift(x)
+            if x.name in self._infinite:
+                self._infinite.add(lifted.name)
+            y = self.max_pool(lifted, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
             return self._unlift(y)
         if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation):
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
         after = self._end_padding(x, kernel, stride, padding, ceil_mode)
-        return self._pool_layer("MAX", x, kernel, stride, padding, after)
+        y = self._pool_layer("MAX", x, kernel, stride, padding, after)
+        if not self._weakly_typed or x.name not in self._infinite or self.dtype(x) != torch.float32:
+            return y
+        lowest = self.number(-math.inf, torch.float32, self.rank(y))
+        return self._select(self._with("GREATER", y, _POOL_OF_NOTHING), y, lowest)
 
     def avg_pool(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],

@@ -23,6 +23,8 @@ class NormMixin(NetworkMixin):
             shift: [C], in the dtype of `x`.
         """
         rank = self.rank(x)
+        if rank == 3:  # the layer wants four dimensions
+            return self._unlift(self.channel_affine(self._lift(x), scale, shift))
         if rank < 3 or self.dtype(x) == torch.bfloat16:
             view = (1, -1) + (1,) * (rank - 2)
             product = self.elementwise(

@@ -66,6 +66,9 @@ class ShapeMixin(TensorRTBase):
         return self.back(self.out(layer), dtype)
 
     def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
+        nothing = [isinstance(size, int) and size == 0 for size in sizes]  # backwards from before the start: no layer
+        starts = [0 if none else start for start, none in zip(starts, nothing, strict=True)]
+        steps = [1 if none else step for step, none in zip(steps, nothing, strict=True)]
         whole = all(isinstance(start, int) and start == 0 for start in starts) and set(steps) <= {1}
         if whole and self._same(sizes, self.shape(x)):
             return x

@@ -16,6 +16,7 @@ _OF_INPUT = {"SELECT": 1, "ONE_HOT": 1}
 _BOOL_UNARY = ("NOT", "ISINF", "ISNAN")
 _BOOL_BINARY = ("EQUAL", "GREATER", "LESS", "AND", "OR", "XOR")
 _DECLARED = ("CONSTANT", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
+_MOVES = ("CAST", "IDENTITY", "SHUFFLE", "SLICE", "CONCATENATION", "GATHER", "SCATTER", "SELECT", "PADDING", "ONE_HOT")
 _INTERFACES = {
     "CAST": "ICastLayer",
     "UNARY": "IUnaryLayer",
@@ -117,6 +118,30 @@ class TypeTable:
         for i, dtype in enumerate(types):
             self.set(layer.get_output(i), dtype)
         return types
+
+    def known(self) -> set[Any]:
+        """Every ``DataType`` that was learned or set."""
+        return set(self._known.values())
+
+    def computed_in(self, network: Any, tensor: Any) -> Any:
+        """The ``DataType`` of a tensor before it was cast."""
+        maker = None if tensor.is_network_input else self._maker(network, tensor.name)
+        cast = maker is not None and layer_kind(maker) == "CAST"
+        return self.of(network, maker.get_input(0) if cast else tensor)
+
+    def only_moved(self, network: Any, tensor: Any) -> bool:
+        """Whether a float16 tensor was cast from wider floats, and nothing computed since."""
+        maker = None if tensor.is_network_input else self._maker(network, tensor.name)
+        kind = "" if maker is None else layer_kind(maker)
+        if kind not in _MOVES:
+            return False
+        inputs = (maker.get_input(i) for i in range(maker.num_inputs))
+        if kind == "CAST":
+            return self.of(network, next(inputs)) == trt_api.trt().DataType.FLOAT
+        half = trt_api.trt().DataType.HALF
+        return any(
+            self.of(network, x) == half and self.only_moved(network, x) for x in inputs if x is not None
+        )
 
     def _maker(self, network: Any, name: str) -> Any:
         if name not in self._makers:

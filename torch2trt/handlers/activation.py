@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import torch
 
 from ..registry import op
 from .common import axis, dtype, dtype_of, shape, tensor, to_float
@@ -26,16 +29,23 @@ from .elementwise import (
 )
 
 
+def _clipped(ctx: Any, x: Any, low: float, high: float) -> Any:
+    """TensorRT has a layer for it, that it fuses with the one before."""
+    if ctx.is_tensorrt and low <= high and dtype(ctx, x) in (torch.float32, torch.float16):
+        return ctx.activation("CLIP", x, low, high)
+    return tensor(ctx, clamp(ctx, x, low, high), dtype(ctx, x))
+
+
 @op("aten::relu6")
 def relu6(ctx, x):
     """relu6(Tensor self) -> Tensor"""
-    return clamp(ctx, x, 0, 6)
+    return _clipped(ctx, x, 0, 6)
 
 
 @op("aten::hardtanh")
 def hardtanh(ctx, x, min_val=-1, max_val=1):
     """hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor"""
-    return tensor(ctx, clamp(ctx, x, min_val, max_val), dtype(ctx, x))
+    return _clipped(ctx, x, min_val, max_val)
 
 
 @op("aten::leaky_relu")
@@ -102,13 +112,13 @@ def mish(ctx, x):
 @op("aten::hardsigmoid")
 def hardsigmoid(ctx, x):
     """hardsigmoid(Tensor self) -> Tensor"""
-    return div(ctx, clamp(ctx, add(ctx, x, 3), 0, 6), 6)
+    return div(ctx, _clipped(ctx, add(ctx, x, 3), 0, 6), 6)
 
 
 @op("aten::hardswish")
 def hardswish(ctx, x):
     """hardswish(Tensor self) -> Tensor"""
-    return div(ctx, mul(ctx, x, clamp(ctx, add(ctx, x, 3), 0, 6)), 6)
+    return div(ctx, mul(ctx, x, _clipped(ctx, add(ctx, x, 3), 0, 6)), 6)
 
 
 @op("aten::gelu")

@@ -12,7 +12,7 @@ from .elementwise import ge, le, mul, pow_, sub, where
 from .indexing import index_select
 from .reduction import sum_
 from .scatter import diagonal_positions, diagonal_scatter
-from .shape import cat, expand, pad_mode, permute, reshape, unsqueeze
+from .shape import cat, expand, permute, reshape, unsqueeze
 
 
 @op("aten::diagonal", "aten::diagonal_copy", "aten::linalg_diagonal")
@@ -75,6 +75,10 @@ def triu(ctx, x, diagonal=0):
     return _triangle(ctx, x, diagonal, False)
 
 
+def _any(count: Any) -> bool:
+    return not isinstance(count, int) or count > 0
+
+
 @op("aten::block_diag")
 def block_diag(ctx, tensors):
     """block_diag(Tensor[] tensors) -> Tensor"""
@@ -83,8 +87,11 @@ def block_diag(ctx, tensors):
     rows, start = [], 0
     for block in blocks:
         size = shape(ctx, block)[1]
-        symbolic = block if ctx.is_tensor(block) else ctx.literal(block.contiguous())
-        rows.append(pad_mode(ctx, symbolic, [start, width - start - size], "constant", 0))
+        before, after = (
+            [full(ctx, [shape(ctx, block)[0], count], 0, dtype(ctx, block))] if _any(count) else []
+            for count in (start, width - start - size)
+        )
+        rows.append(cat(ctx, [*before, block, *after], 1))
         start = start + size
     return cat(ctx, rows, 0)
 
