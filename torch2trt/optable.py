@@ -5,7 +5,6 @@ the handlers.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from typing import Any
 import torch
 
 from . import handlers
+from .backends import tvm_context_class
 from .backends.base import SymbolicContext
 from .errors import BackendUnavailableError, Torch2TrtError
 from .registry import Op, operators
 
 START, END = "<!-- ops -->", "<!-- /ops -->"
-_CONTEXTS = {"tensorrt": ("tensorrt", "TensorRTContext"), "tvm": ("relax", "RelaxContext")}
 _HELPERS = ("is_tensor", "is_dim", "shape", "dtype", "operand", "constant", "literal", "unique")
 
 
@@ -100,13 +99,20 @@ def _title(operator: Op) -> str:
     return operator.names[0].removeprefix("aten::").partition(".")[0]
 
 
+def _tensorrt_context_class() -> type:
+    from .backends.tensorrt import TensorRTContext
+
+    return TensorRTContext
+
+
+_CONTEXTS = {"tensorrt": _tensorrt_context_class, "tvm": tvm_context_class}
+
+
 def _installed_contexts() -> dict[str, type]:
     found = {}
-    for backend, (module, name) in _CONTEXTS.items():
+    for backend, context_class in _CONTEXTS.items():
         try:
-            found[backend] = getattr(
-                importlib.import_module(f".backends.{module}", __package__), name
-            )
+            found[backend] = context_class()
         except (ImportError, BackendUnavailableError):
             continue
     return found
