@@ -121,8 +121,8 @@ def _cuts(node: Any, axis: Any) -> list[int]:
     origin = sym.Analyzer().simplify(substitute(node.a - node.b, {axis: const(0, INDEX)}))
     if slope not in (1, -1) or not isinstance(origin, tirx.IntImm):
         return []
-    zero = -slope * int(origin)
-    return [zero, zero + 1]
+    behind = type(node) in ((tirx.LE, tirx.GT) if slope == 1 else (tirx.LT, tirx.GE))
+    return [-slope * int(origin) + behind]
 
 
 def _chosen(value: Any, axis: Any, low: int, high: int) -> Any:

@@ -190,7 +190,7 @@ def inline(program: Program, keep: Callable[[Stage], bool] = lambda stage: False
             position += 1
             continue
         for i in readers:
-            stages[i] = replace(stages[i], value=_inlined(stages[i].value, stage))
+            stages[i] = replace(stages[i], value=_inlined(stages[i], stage))
         del stages[position]
     return replace(program, stages=tuple(stages))
 
@@ -200,14 +200,36 @@ def reads(stage: Stage, buffer: Any) -> list[Any]:
     return [n for n in stage.loads() if n.source.same_as(buffer)]
 
 
-def _inlined(value: Any, producer: Stage) -> Any:
-    def change(node: Any) -> Any:
-        if is_load(node) and node.source.same_as(producer.buffer):
-            indices = [rewrite(i, change) for i in node.indices]
-            return producer.value_at(indices)
-        return None
+def _inlined(reader: Stage, producer: Stage) -> Any:
+    """The value of `reader` with that of `producer` in it; what is read twice at the same place has a name."""
+    shared = None
+    if len(_at_own_place(reader, producer)) > 1:
+        shared = tirx.Var("shared", producer.value.ty.dtype)
 
-    return rewrite(value, change)
+    def change(node: Any) -> Any:
+        if not (is_load(node) and node.source.same_as(producer.buffer)):
+            return None
+        if shared is not None and follows(node.indices, reader.axes, reader.extents):
+            return shared
+        return producer.value_at([rewrite(i, change) for i in node.indices])
+
+    value = rewrite(reader.value, change)
+    return value if shared is None else tirx.Let(shared, producer.value_at(reader.axes), value)
+
+
+def _at_own_place(reader: Stage, producer: Stage) -> list[Any]:
+    """The reads of `producer` at the indices of a plain stage itself."""
+    if reader.reduce or reader.extents != producer.extents:
+        return []
+    found = reads(reader, producer.buffer)
+    return [n for n in found if follows(n.indices, reader.axes, reader.extents)]
+
+
+def _evaluations(reader: Stage, producer: Stage) -> int:
+    """How often `reader` would evaluate the value of `producer`."""
+    repeated = max(0, len(_at_own_place(reader, producer)) - 1)
+    times = len(reads(reader, producer.buffer)) - repeated
+    return times * _product(reader.extents + reader.reduce_extents)
 
 
 def _worth_inlining(stage: Stage, readers: list[Stage]) -> bool:
@@ -217,9 +239,7 @@ def _worth_inlining(stage: Stage, readers: list[Stage]) -> bool:
     )
     divisions = sum(isinstance(n, tirx.Div) for n in parts)
     size = _product(stage.extents)
-    uses = sum(
-        len(reads(r, stage.buffer)) * _product(r.extents + r.reduce_extents) for r in readers
-    )
+    uses = sum(_evaluations(r, stage) for r in readers)
     trivial = sum(is_load(n) for n in parts) <= 1 and not calls and not divisions and len(parts) < 8
     if any(r.reduce for r in readers) and not trivial:
         return uses <= size and len(readers) == 1
