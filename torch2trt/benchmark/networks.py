@@ -36,9 +36,17 @@ def _torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
             raise BackendUnavailableError(
                 f"{name} needs torchvision: pip install torch2trt[vision]"
             ) from error
-        return get_model(name, weights=None, **options)
+        return _without_zeros(get_model(name, weights=None, **options))
 
     return make
+
+
+def _without_zeros(module: nn.Module) -> nn.Module:
+    """Fill linear layers of zeros, such as the head of vit_b_16, whose output would always be 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight, std=0.02)
+    return module
 
 
 class _Last(nn.Module):

@@ -46,8 +46,17 @@ class Setting:
 def onnx_bytes(module: nn.Module, example: torch.Tensor) -> bytes:
     """The module as an ONNX file; the module stays where it is."""
     buffer = io.BytesIO()
-    with torch.no_grad():
-        torch.onnx.export(
-            copy.deepcopy(module).cpu(), (example.cpu(),), buffer, dynamo=False, opset_version=17
-        )
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no operator for all of an attention
+    try:
+        with torch.no_grad():
+            torch.onnx.export(
+                copy.deepcopy(module).cpu(),
+                (example.cpu(),),
+                buffer,
+                dynamo=False,
+                opset_version=17,
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return buffer.getvalue()
