@@ -10,35 +10,81 @@ import torch
 from torch import nn
 
 _LENGTH, _WORDS = 12, 99
-_STD = 0.2  # of the weights: with the usual 0.02 outputs of layers this narrow hardly depend on the input
+_STD = 0.2  # of weights: with 0.02 the outputs of narrow layers hardly depend on the inputs
 _BERT = {
-    "vocab_size": _WORDS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
-}  # fmt: skip
+    "vocab_size": _WORDS,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
 _GPT2 = {"vocab_size": _WORDS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-_SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+_SWIN = {
+    "image_size": 32,
+    "patch_size": 2,
+    "embed_dim": 8,
+    "depths": [2, 2],
+    "num_heads": [2, 4],
+    "window_size": 4,
+}
 _LLAMA = {**_BERT, "num_key_value_heads": 2, "max_position_embeddings": 64}
 _T5 = {"vocab_size": _WORDS, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 _BART = {
-    "vocab_size": _WORDS, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 64,
-}  # fmt: skip
+    "vocab_size": _WORDS,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 64,
+}
 _VIT = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 32,
-    "patch_size": 8, "initializer_range": _STD,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 32,
+    "patch_size": 8,
+    "initializer_range": _STD,
+}
 _SEGFORMER = {
-    "num_encoder_blocks": 2, "depths": [1, 1], "hidden_sizes": [16, 32], "num_attention_heads": [1, 2],
-    "sr_ratios": [4, 2], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2], "decoder_hidden_size": 32,
-}  # fmt: skip
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "hidden_sizes": [16, 32],
+    "num_attention_heads": [1, 2],
+    "sr_ratios": [4, 2],
+    "patch_sizes": [7, 3],
+    "strides": [4, 2],
+    "mlp_ratios": [2, 2],
+    "decoder_hidden_size": 32,
+}
 _WHISPER = {
-    "vocab_size": _WORDS, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_mel_bins": 8,
-    "max_source_positions": 16, "max_target_positions": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "decoder_start_token_id": 1, "init_std": _STD,
-}  # fmt: skip
+    "vocab_size": _WORDS,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "num_mel_bins": 8,
+    "max_source_positions": 16,
+    "max_target_positions": 16,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "init_std": _STD,
+}
 _CLIP = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "projection_dim": 16,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "projection_dim": 16,
+}
 _RESNET = {
     "embedding_size": 8,
     "hidden_sizes": [8, 16],
@@ -92,7 +138,9 @@ def _image(model: str, config: dict[str, Any]) -> Made:
 def _t5_encoder() -> Made:
     import transformers
 
-    return _Call(transformers.T5EncoderModel(transformers.T5Config(**_T5)), ("input_ids",)), (_ids(),)
+    return _Call(transformers.T5EncoderModel(transformers.T5Config(**_T5)), ("input_ids",)), (
+        _ids(),
+    )
 
 
 def _t5_decoder() -> Made:
@@ -107,10 +155,20 @@ def _detr() -> Made:
 
     backbone = transformers.ResNetConfig(**_RESNET)
     config = transformers.DetrConfig(
-        backbone_config=backbone, use_timm_backbone=False, backbone=None, use_pretrained_backbone=False, d_model=32,
-        encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
-        decoder_ffn_dim=64, num_queries=5, init_std=_STD,
-    )  # fmt: skip
+        backbone_config=backbone,
+        use_timm_backbone=False,
+        backbone=None,
+        use_pretrained_backbone=False,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        num_queries=5,
+        init_std=_STD,
+    )
     return _Call(transformers.DetrModel(config), ("pixel_values",)), (torch.randn(1, 3, 64, 64),)
 
 
@@ -119,7 +177,9 @@ def _clip() -> Made:
 
     text = {**_CLIP, "vocab_size": _WORDS, "max_position_embeddings": 16, "eos_token_id": 2}
     vision = {**_CLIP, "image_size": 32, "patch_size": 8}
-    net = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+    net = transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    )
     return _Call(net, ("input_ids", "pixel_values")), (_ids(), torch.randn(1, 3, 32, 32))
 
 
@@ -142,7 +202,9 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     "bert": partial(_text, "Bert", _BERT),
     "roberta": partial(_text, "Roberta", _BERT),
     "distilbert": partial(
-        _text, "DistilBert", {"vocab_size": _WORDS, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+        _text,
+        "DistilBert",
+        {"vocab_size": _WORDS, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
     ),
     "albert": partial(_text, "Albert", {**_BERT, "embedding_size": 16}),
     "electra": partial(_text, "Electra", {**_BERT, "embedding_size": 16}),
@@ -156,15 +218,15 @@ TRANSFORMERS: dict[str, Callable[[], Made]] = {
     "bart": partial(_text, "Bart", _BART, use_cache=False),
     "vit": partial(_image, "ViT", _VIT),
     "deit": partial(_image, "DeiT", _VIT),
-    "swin": partial(
-        _image, "Swin", _SWIN
-    ),
+    "swin": partial(_image, "Swin", _SWIN),
     "segformer": partial(_image, "Segformer", _SEGFORMER),
     "detr": _detr,
     "clip": _clip,
     "whisper_encoder": _whisper_encoder,
     "whisper_decoder": _whisper_decoder,
     "mamba": partial(
-        _decoder, "Mamba", {"vocab_size": _WORDS, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
+        _decoder,
+        "Mamba",
+        {"vocab_size": _WORDS, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
     ),
-}  # fmt: skip
+}

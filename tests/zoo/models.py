@@ -1,7 +1,8 @@
 """The networks of the zoo, with random weights and at reduced sizes.
 
-Fully convolutional networks and those that end in an adaptive pooling take images of 64 by 64; 96 where strides and
-windows ask for more, 224 (or ``image_size=64``) where the network is made for one size; videos 8 or 16 frames.
+Fully convolutional networks and those that end in an adaptive pooling take images of 64 by 64; 96
+where strides and windows ask for more, 224 (or ``image_size=64``) where the network is made for one
+size; videos have 8 or 16 frames.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch import nn
 from .language import TRANSFORMERS
 
 _SIZES = {
-    "inception_v3": 96, "googlenet": 96, "maxvit_t": 224, "alexnet": 96, "s3d": 224, "mc3_18": 48, "r3d_18": 48,
-    "r2plus1d_18": 48,
+    "inception_v3": 96, "googlenet": 96, "maxvit_t": 224, "alexnet": 96, "s3d": 224, "mc3_18": 48,
+    "r3d_18": 48, "r2plus1d_18": 48,
 }  # fmt: skip
 _CALIBRATION = 8  # inputs
 _FRAMES = {"s3d": 16, "mvit_v1_b": 16, "mvit_v2_s": 16}
@@ -102,29 +103,40 @@ def other(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
 def calibrated(net: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
     """The network in eval mode, such that its outputs depend on its inputs and on every parameter.
 
-    Batch statistics come from random inputs: with others the activations of a deep network die away and its outputs
-    are those of the last bias. The means are spread by two standard deviations: around their own means a deep network
-    of random weights is chaotic, and float32 differs from float64. Parameters at one value (zeros, 1e-6) get noise.
+    Batch statistics come from random inputs: with others the activations of a deep network die away
+    and its outputs are those of the last bias. The means are spread by two standard deviations:
+    around their own means a deep network of random weights is chaotic, and float32 differs from
+    float64. Parameters at one value (zeros, 1e-6) get noise.
     """
     generator = torch.Generator().manual_seed(0)
     for parameter in net.parameters():
         if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.data.add_(noise, alpha=0.05)
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    norms = [
+        m
+        for m in net.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+    ]
     hooks = [norm.register_forward_pre_hook(partial(_take_statistics, generator)) for norm in norms]
     if hooks:
         with torch.no_grad():
-            net.eval()(*(torch.randn(_CALIBRATION, *x.shape[1:], generator=generator) for x in inputs))
+            net.eval()(
+                *(torch.randn(_CALIBRATION, *x.shape[1:], generator=generator) for x in inputs)
+            )
     for hook in hooks:
         hook.remove()
     return net.eval()
 
 
-def _take_statistics(generator: torch.Generator, norm: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+def _take_statistics(
+    generator: torch.Generator, norm: nn.Module, given: tuple[torch.Tensor, ...]
+) -> None:
     variance, mean = torch.var_mean(given[0].transpose(0, 1).flatten(1), 1)
     variance = variance.clamp_min(0.3 * float(variance.mean()))
-    norm.running_mean.copy_(mean + 2 * variance.sqrt() * torch.randn(mean.shape, generator=generator))
+    norm.running_mean.copy_(
+        mean + 2 * variance.sqrt() * torch.randn(mean.shape, generator=generator)
+    )
     norm.running_var.copy_(variance * (1 + torch.rand(mean.shape, generator=generator)))
 
 
@@ -142,6 +154,12 @@ def networks() -> dict[str, Network]:
         for name in torchvision.models.list_models(module=module):
             found.append(Network(f"torchvision/{name}", group, partial(_vision, name, group)))
     known = set(timm.list_models())
-    found += [Network(f"timm/{n}", "timm", partial(_timm, n, size)) for n, size in TIMM.items() if n in known]
-    found += [Network(f"transformers/{n}", "transformers", make) for n, make in TRANSFORMERS.items()]
+    found += [
+        Network(f"timm/{n}", "timm", partial(_timm, n, size))
+        for n, size in TIMM.items()
+        if n in known
+    ]
+    found += [
+        Network(f"transformers/{n}", "transformers", make) for n, make in TRANSFORMERS.items()
+    ]
     return {network.name: network for network in found}

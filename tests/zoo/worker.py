@@ -1,4 +1,4 @@
-"""A process that converts the networks named on its standard input and writes a line of JSON per result."""
+"""A process that converts the networks named on its standard input; a line of JSON per result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from case import tensors
 
 from torch2trt.core import GraphModule
-from torch2trt.errors import Torch2TrtError, UnsupportedOpError
+from torch2trt.errors import UnsupportedOpError
 
 from ..conformance.backends import BATCHES
 from .models import calibrated, networks, other
@@ -28,7 +28,7 @@ _LARGEST_IN_FLOAT64 = 100_000_000  # parameters
 
 
 def relative_error(got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """The largest relative error, in the 2-norm, of an output; infinite for other shapes and for NaN."""
+    """The largest relative error (2-norm) of an output; infinite for other shapes and for NaN."""
     if [t.shape for t in got] != [t.shape for t in expected]:
         return float("inf")
     worst = 0.0
@@ -40,9 +40,12 @@ def relative_error(got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]
 
 
 def smallest_response(outputs: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> float:
-    """How much, relatively, the outputs differ from others, at least: where hardly, an equal output proves nothing."""
+    """How much, relatively, outputs differ from others: if hardly, equal ones prove nothing."""
     pairs = list(zip(outputs, others))
-    return min(float((x.double() - y.double()).norm() / y.double().norm().clamp_min(1e-30)) for x, y in pairs)
+    return min(
+        float((x.double() - y.double()).norm() / y.double().norm().clamp_min(1e-30))
+        for x, y in pairs
+    )
 
 
 def _expected(net: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -51,11 +54,24 @@ def _expected(net: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[torc
         if sum(p.numel() for p in net.parameters()) < _LARGEST_IN_FLOAT64:
             with contextlib.suppress(RuntimeError, TypeError):
                 precise = copy.deepcopy(net).double()
-                return tensors(precise(*(x.double() if x.is_floating_point() else x for x in inputs)))
+                return tensors(
+                    precise(*(x.double() if x.is_floating_point() else x for x in inputs))
+                )
         return tensors(net(*inputs))
 
 
-def _normal(tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, *_: Any, **__: Any) -> torch.Tensor:
+def why_untraceable(net: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> str:
+    """What ``torch.jit.trace`` says of a network; empty where it takes it."""
+    try:
+        torch.jit.trace(net, tuple(inputs), check_trace=False)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _normal(
+    tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0, *_: Any, **__: Any
+) -> torch.Tensor:
     return torch.nn.init.normal_(tensor, mean, std)
 
 
@@ -84,10 +100,11 @@ class Zoo:
             self.response = smallest_response(tensors(net(*traced)), self.expected)
         try:
             self.graph = GraphModule(net, traced)
-        except Torch2TrtError:
-            raise
-        except Exception as error:
-            self.graph = f"{type(error).__name__}: {error}"
+        except Exception:
+            self.graph = why_untraceable(net, traced)
+            if not self.graph:
+                self.name = ""
+                raise
 
     def result(self, name: str, backend: str) -> dict[str, Any]:
         """Outcome and detail of a network on a backend; error and seconds where it ran."""
@@ -105,8 +122,8 @@ class Zoo:
         error = relative_error(got, self.expected)
         outcome = "equal" if error <= TOLERANCE and self.response >= _RESPONSE else "failed"
         return {
-            "outcome": outcome, "detail": f"error {error:.2g}, response {self.response:.2g}, {seconds:.1f} s",
-            "error": float(f"{error:.3g}"), "response": float(f"{self.response:.3g}"), "seconds": round(seconds, 2),
+            "outcome": outcome, "detail": "", "error": float(f"{error:.3g}"),
+            "response": float(f"{self.response:.3g}"), "seconds": round(seconds, 2),
         }  # fmt: skip
 
     def _run(self, backend: str) -> list[torch.Tensor]:
@@ -135,8 +152,8 @@ def main() -> None:
                 say(step=step)
                 result = zoo.result(job["op"], backend)
                 say(
-                    op=job["op"], dtype=job["dtype"], sample=0, call=str([list(x.shape) for x in zoo.inputs]),
-                    backend=backend, kinds=[], **result,
+                    op=job["op"], dtype=job["dtype"], sample=0, backend=backend, kinds=[],
+                    call=str([list(x.shape) for x in zoo.inputs]), **result,
                 )  # fmt: skip
         say(done=True)
 
