@@ -182,3 +182,48 @@ def test_types_that_are_set_are_what_counts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorrt_types, "layer_kind", lambda layer: "IDENTITY")
         assert output_types(Layer(), lambda tensor: trt.DataType.FLOAT) == [trt.DataType.INT32]
+
+
+def _kinds(network):
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    return [trt.ILayer.type.__get__(layer).name for layer in layers]
+
+
+def test_a_cast_to_half_and_back_computes_something_between(weak):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    half = context.cast(context.input("x", (2, 3), torch.float32), torch.float16)
+    context.cast(context.permute(half, (1, 0)), torch.float32)
+    assert _kinds(network) == ["CAST", "SHUFFLE", "CONSTANT", "ELEMENTWISE", "CAST"]
+    context.cast(context.unary("exp", half), torch.float32)
+    assert _kinds(network)[5:] == ["UNARY", "CAST"]
+
+
+@pytest.mark.parametrize("infinity", [torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "gt", "le", "ge"])
+def test_comparisons_with_infinity_take_finite_numbers_only(name, infinity, weak, monkeypatch):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    x = torch.tensor([1.0, torch.inf, -torch.inf, torch.nan, 3.4028234663852886e38, -3.4e38])
+    number = torch.tensor(infinity)
+    symbolic = context.input("x", tuple(x.shape), torch.float32)
+    pairs = [(symbolic, context.literal(number)), (context.literal(number), symbolic)]
+    context.finish([context.binary(name, a, b) for a, b in pairs], ["after", "before"])
+    monkeypatch.undo()
+    got = simulate(network, [x])
+    compare = getattr(torch, name)
+    assert torch.equal(got["after"], compare(x, number))
+    assert torch.equal(got["before"], compare(number, x))
+    assert _kinds(network).count("ELEMENTWISE") >= 2
+
+
+def test_float32_results_beside_float16_are_warned_of(weak, caplog):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    x = context.input("x", (2, 3), torch.float32)
+    half = context.unary("exp", context.cast(x, torch.float16))
+    with caplog.at_level("WARNING", "torch2trt"):
+        context.finish([context.cast(half, torch.float32)], ["lowered"])
+        assert not caplog.messages
+        context.finish([context.unary("exp", x)], ["precise"])
+    assert ["'precise'" in message for message in caplog.messages] == [True]

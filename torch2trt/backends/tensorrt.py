@@ -58,13 +58,13 @@ class TensorRTContext(ResizeMixin):
             if tensor.is_network_input or tensor.is_network_output:
                 tensor = self.out(self.network.add_identity(tensor))
             kind = self.kind_of(tensor)
-            self._warn_of_rounding(tensor, kind)
             if names is not None:
                 tensor.name = names[i]
                 self._state.taken.add(names[i])
             self.network.mark_output(tensor)
             if self._weakly_typed:
                 self._declare(tensor, kind)
+                self._warn_of_rounding(tensor, kind)
             marked.append(tensor)
         return marked
 
@@ -72,7 +72,7 @@ class TensorRTContext(ResizeMixin):
         """float32 results of a weakly typed network with float16 parts, unless they are float16 cast to float32."""
         types = self._state.types
         kinds = self.trt.DataType
-        mixed = self._weakly_typed and kind == kinds.FLOAT and kinds.HALF in types.known()
+        mixed = kind == kinds.FLOAT and kinds.HALF in types.known()
         if mixed and types.computed_in(self.network, output) != kinds.HALF:
             log.warning(
                 "output %r: %s may round float32 values of a network with float16 parts to float16; give the "
