@@ -1,4 +1,7 @@
-"""The plan of TVM programs for CUDA, run on the CPU: library calls, views, numbers, weights that follow, the report."""
+"""The plan of TVM programs for CUDA, run on the CPU: library calls, views, numbers.
+
+Weights that follow, the report.
+"""
 
 import copy
 
@@ -10,8 +13,11 @@ from torch import nn
 pytest.importorskip("tvm.relax", reason="TVM with Relax is not installed")
 
 import torch2trt.module  # noqa: E402
-from torch2trt.backends.cuda import Unplannable, compile_cuda  # noqa: E402
-from torch2trt.backends.cuda import tune  # noqa: E402
+from torch2trt.backends.cuda import (  # noqa: E402
+    Unplannable,
+    compile_cuda,
+    tune,  # noqa: E402
+)
 from torch2trt.backends.cuda.library import Convolution, Epilogue, Product  # noqa: E402
 from torch2trt.backends.cuda.normal import Strided  # noqa: E402
 from torch2trt.check import set_tf32  # noqa: E402
@@ -80,25 +86,58 @@ def read_twice(m, x):
 
 CASES = {
     "conv relu add": (
-        Net(lambda m, x: F.relu(m[1](F.relu(m[0](x))) + x), nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 1)),
-        (2, 16, 9, 7), "convolution",
+        Net(
+            lambda m, x: F.relu(m[1](F.relu(m[0](x))) + x),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Conv2d(16, 16, 1),
+        ),
+        (2, 16, 9, 7),
+        "convolution",
     ),
-    "depthwise": (Net(lambda m, x: F.silu(m[0](x)), nn.Conv2d(8, 8, 5, padding=2, groups=8)), (1, 8, 9, 9), "depthwise"),
-    "conv1d": (Net(lambda m, x: m[0](x).relu(), nn.Conv1d(8, 12, 3, padding=1)), (1, 8, 33), "convolution"),
+    "depthwise": (
+        Net(lambda m, x: F.silu(m[0](x)), nn.Conv2d(8, 8, 5, padding=2, groups=8)),
+        (1, 8, 9, 9),
+        "depthwise",
+    ),
+    "conv1d": (
+        Net(lambda m, x: m[0](x).relu(), nn.Conv1d(8, 12, 3, padding=1)),
+        (1, 8, 33),
+        "convolution",
+    ),
     "conv3d": (Net(lambda m, x: m[0](x), nn.Conv3d(2, 4, 3, 2)), (1, 2, 7, 9, 8), "convolution"),
-    "uneven padding": (Net(lambda m, x: m[0](F.pad(x, (1, 2, 0, 3))), nn.Conv2d(4, 4, 3)), (1, 4, 6, 6), "convolution"),
-    "mlp": (Net(lambda m, x: m[1](F.gelu(m[0](x))) + x, nn.Linear(8, 32), nn.Linear(32, 8)), (2, 5, 8), "product"),
+    "uneven padding": (
+        Net(lambda m, x: m[0](F.pad(x, (1, 2, 0, 3))), nn.Conv2d(4, 4, 3)),
+        (1, 4, 6, 6),
+        "convolution",
+    ),
+    "mlp": (
+        Net(lambda m, x: m[1](F.gelu(m[0](x))) + x, nn.Linear(8, 32), nn.Linear(32, 8)),
+        (2, 5, 8),
+        "product",
+    ),
     "norms": (Net(lambda m, x: F.softmax(m[0](x), -1), nn.LayerNorm(24)), (2, 3, 24), "softmax"),
-    "layer norm of images": (Net(lambda m, x: m[0](x) * 2, nn.LayerNorm([4, 5])), (2, 3, 4, 5), "layernorm"),
+    "layer norm of images": (
+        Net(lambda m, x: m[0](x) * 2, nn.LayerNorm([4, 5])),
+        (2, 3, 4, 5),
+        "layernorm",
+    ),
     "attention": (Net(heads, nn.Linear(64, 192)), (2, 12, 64), "attention"),
     "attention by hand": (Net(by_hand, nn.Linear(64, 192)), (3, 11, 64), "attention"),
     "attention with a mask": (Net(masked, nn.Linear(64, 192)), (2, 6, 64), "softmax"),
     "weights of attention read twice": (Net(read_twice), (2, 6, 5), "softmax"),
-    "flat attention": (Net(lambda m, x: torch.softmax(x @ x.mT * 0.5, -1) @ x), (2, 6, 5), "attention"),
-    "views": (Net(lambda m, x: x[:, 1::2].mT @ m[0](x)[:, 3:, 1:], nn.Linear(5, 5)), (2, 6, 5), "product"),
+    "flat attention": (
+        Net(lambda m, x: torch.softmax(x @ x.mT * 0.5, -1) @ x),
+        (2, 6, 5),
+        "attention",
+    ),
+    "views": (
+        Net(lambda m, x: x[:, 1::2].mT @ m[0](x)[:, 3:, 1:], nn.Linear(5, 5)),
+        (2, 6, 5),
+        "product",
+    ),
     "softmax of columns": (Net(lambda m, x: torch.softmax(x, 1)), (2, 6, 5), "softmax"),
     "lstm": (Net(lambda m, x: m[0](x)[0], nn.LSTM(8, 8, batch_first=True)), (1, 3, 8), "product"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -127,7 +166,9 @@ def test_attention_is_one_step_and_reads_views():
     assert steps(wrapped) == ["product_bias_fused", "attention_plain", "fused_reshape_add"]
 
 
-@pytest.mark.parametrize("name", ("attention", "attention by hand", "flat attention", "mlp", "conv relu add"))
+@pytest.mark.parametrize(
+    "name", ("attention", "attention by hand", "flat attention", "mlp", "conv relu add")
+)
 @pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16))
 def test_half_precision_settings(name, dtype):
     net, shape, served = CASES[name]
@@ -154,7 +195,11 @@ def test_half_precision_modules(name):
 def test_report_names_every_step():
     net, shape, _ = CASES["attention"]
     rows = TVMModuleWrapper(net.eval()).eval().report(torch.randn(shape))
-    assert {r.function for r in rows} == {"product_bias_fused", "attention_plain", "fused_reshape_add"}
+    assert {r.function for r in rows} == {
+        "product_bias_fused",
+        "attention_plain",
+        "fused_reshape_add",
+    }
     assert sum(r.share for r in rows) == pytest.approx(1)
     assert [r.seconds for r in rows] == sorted((r.seconds for r in rows), reverse=True)
 
@@ -193,10 +238,16 @@ def test_a_program_without_schedules_has_no_report():
 def operands(way):
     """A pointwise convolution whose other ways are right, or drop NaN, or are wrong."""
     operator = Convolution((1, 1), ((0, 0), (0, 0)), (1, 1), 1, last=True)
-    return operator, [((1, 4, 4, 8), "float32"), ((8, 1, 1, 8), "float32"), ((8,), "float32")], Epilogue(bias=True)
+    return (
+        operator,
+        [((1, 4, 4, 8), "float32"), ((8, 1, 1, 8), "float32"), ((8,), "float32")],
+        Epilogue(bias=True),
+    )
 
 
-@pytest.mark.parametrize("change, kept", ((lambda y: y, True), (torch.nan_to_num, False), (lambda y: y + 1e-3, False)))
+@pytest.mark.parametrize(
+    "change, kept", ((lambda y: y, True), (torch.nan_to_num, False), (lambda y: y + 1e-3, False))
+)
 def test_the_tuner_takes_only_what_agrees_with_the_plain_way(monkeypatch, change, kept):
     operator, facts, epilogue = operands("product")
     monkeypatch.setattr(tune, "graph_microseconds", lambda call, device: 1.0)
@@ -215,4 +266,6 @@ def test_the_tuner_is_not_asked_for_deterministic_algorithms(monkeypatch):
     choose = tune.chooser(torch.device("cuda", 0))
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     way, taken = choose(Product(view, view), facts, Epilogue(bias=True))
-    assert (way, taken) == tune.candidates(Product(view, view), [s for s, _ in facts], Epilogue(bias=True))[0]
+    assert (way, taken) == tune.candidates(
+        Product(view, view), [s for s, _ in facts], Epilogue(bias=True)
+    )[0]

@@ -84,10 +84,14 @@ class TVMProgram:
     def report(self, tensors: Sequence[torch.Tensor]) -> list[Any]:
         """See ``TVMModule.report``."""
         if self._compiled is None:
-            raise Torch2TrtError("no report: this program is run by TVM's own machine, not by our schedules")
+            raise Torch2TrtError(
+                "no report: this program is run by TVM's own machine, not by our schedules"
+            )
         return self._compiled.report(*tensors)
 
-    def _compile_cuda(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
+    def _compile_cuda(
+        self, module: Any, weights: dict[str, Any], names: Sequence[str]
+    ) -> TVMInference:
         """A recorded plan; TVM's virtual machine where a shape is dynamic."""
         from .backends.cuda import Unplannable, compile_cuda
 
@@ -104,7 +108,9 @@ class TVMProgram:
         self._set_weights = lambda new: compiled.prepare(list(new.values()))
         return TVMInference(compiled, device=self.device, input_names=names)
 
-    def _compile_relay(self, module: Any, weights: dict[str, Any], names: Sequence[str]) -> TVMInference:
+    def _compile_relay(
+        self, module: Any, weights: dict[str, Any], names: Sequence[str]
+    ) -> TVMInference:
         """Weights are a part of the program here, so other weights compile again."""
         from .backends.relay_build import build_relay
 

@@ -39,12 +39,20 @@ def block(m, x):
 
 CASES = {
     "block": (block, (nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 1)), (1, 16, 19, 17)),
-    "depthwise": (lambda m, x: F.silu(m[0](x)), (nn.Conv2d(32, 32, 5, padding=2, groups=32),), (1, 32, 20, 20)),
-    "mlp": (lambda m, x: m[1](F.gelu(m[0](x))) + x, (nn.Linear(64, 256), nn.Linear(256, 64)), (1, 10, 64)),
+    "depthwise": (
+        lambda m, x: F.silu(m[0](x)),
+        (nn.Conv2d(32, 32, 5, padding=2, groups=32),),
+        (1, 32, 20, 20),
+    ),
+    "mlp": (
+        lambda m, x: m[1](F.gelu(m[0](x))) + x,
+        (nn.Linear(64, 256), nn.Linear(256, 64)),
+        (1, 10, 64),
+    ),
     "norms": (lambda m, x: F.softmax(m[0](x), -1), (nn.LayerNorm(96),), (1, 197, 96)),
     "attention": (heads, (nn.Linear(64, 192),), (2, 12, 64)),
     "lstm": (lambda m, x: m[0](x)[0], (nn.LSTM(32, 32, batch_first=True),), (1, 5, 32)),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +154,10 @@ def test_tvm_other_batches_and_shapes():
 def test_tvm_takes_any_layout_of_its_input():
     module, x = network("block")
     wrapped = TVMModuleWrapper(module).eval()
-    for given in (x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
+    for given in (
+        x.contiguous(memory_format=torch.channels_last),
+        x.transpose(2, 3).contiguous().transpose(2, 3),
+    ):
         assert error(wrapped(given), module, given) <= 1e-5
 
 

@@ -1,4 +1,7 @@
-"""TVM on CUDA: heavy operators by cuDNN and cuBLAS through PyTorch, the rest fused TVM kernels, one CUDA graph."""
+"""TVM on CUDA: heavy operators by cuDNN and cuBLAS through PyTorch, the rest fused TVM kernels.
+
+A call is one launch of a CUDA graph.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,17 @@ __all__ = ["Compiled", "Unplannable", "compile_cuda"]
 
 
 def compile_cuda(
-    mod: Any, device: torch.device, params: Sequence[torch.Tensor] = (), graph: bool = True, tf32: bool = False
+    mod: Any,
+    device: torch.device,
+    params: Sequence[torch.Tensor] = (),
+    graph: bool = True,
+    tf32: bool = False,
 ) -> Compiled:
     """Compile `main` of a Relax module of static shapes.
 
     Args:
-        mod: its `main` takes `num_input` inputs (an attribute of the function) and then every weight.
+        mod: its `main` takes `num_input` inputs (an attribute of the function) and then every
+            weight.
         device: a CUDA device; on the CPU the same plan runs with TVM's plain loops, for tests.
         params: the weights, in the order of the function's parameters.
         graph: record the whole call as a CUDA graph and replay it.

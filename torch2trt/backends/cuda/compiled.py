@@ -18,12 +18,16 @@ from .tune import precision
 class Compiled:
     """A function compiled for one device: its plan, its weights, and the CUDA graph of one run.
 
-    The precision of convolutions and products is that of PyTorch eager: `torch.backends.cudnn.allow_tf32` and
-    `torch.backends.cuda.matmul.allow_tf32` as they are at a call; the graph is recorded again when they change. With
+    The precision of convolutions and products is that of PyTorch eager:
+    `torch.backends.cudnn.allow_tf32` and
+    `torch.backends.cuda.matmul.allow_tf32` as they are at a call; the graph is recorded again when
+    they change. With
     `tf32` both count as set.
     """
 
-    def __init__(self, lowered: Lowered, device: torch.device, graph: bool, tf32: bool = False) -> None:
+    def __init__(
+        self, lowered: Lowered, device: torch.device, graph: bool, tf32: bool = False
+    ) -> None:
         self.plan, self.recipes, self.rules = lowered.plan, lowered.recipes, lowered.rules
         self.device, self.graph, self.tf32 = device, graph, tf32
         self._inputs = lowered.count
@@ -58,11 +62,16 @@ class Compiled:
         """Run step by step, without a graph."""
         with _on_current_stream(self.device), set_tf32(True) if self.tf32 else nullcontext():
             outputs = self.plan.run([*inputs, *self._weights])
-        given = {t.untyped_storage().data_ptr() for t in (*inputs, *self._weights, *self.plan.literals.values())}
+        given = {
+            t.untyped_storage().data_ptr()
+            for t in (*inputs, *self._weights, *self.plan.literals.values())
+        }
         return [y.clone() if y.untyped_storage().data_ptr() in given else y for y in outputs]
 
     def report(self, *inputs: torch.Tensor, repeats: int = 20) -> list[Row]:
-        """What served each step and what share of the time it takes, the slowest first; steps of one name are one row.
+        """What served each step and what share of the time it takes, the slowest first.
+
+        Steps of one name are one row.
 
         Args:
             inputs: as for a call.
@@ -78,7 +87,11 @@ class Compiled:
             _, calls, before = rows.get(step.name, (rule, 0, 0.0))
             rows[step.name] = rule, calls + 1, before + seconds
         whole = sum(seconds for _, _, seconds in rows.values()) or 1.0
-        made = [Row(n, rule, calls, s, s / whole) for n, (rule, calls, s) in rows.items() if rule != "view"]
+        made = [
+            Row(n, rule, calls, s, s / whole)
+            for n, (rule, calls, s) in rows.items()
+            if rule != "view"
+        ]
         return sorted(made, key=lambda row: -row.seconds)
 
 

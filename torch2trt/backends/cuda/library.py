@@ -15,7 +15,10 @@ Arguments = Sequence[torch.Tensor]
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What is done with a result: times `scale`, plus a bias, plus another tensor, and a ReLU, in this order."""
+    """What is done with a result: times `scale`, plus a bias, plus another tensor, and a ReLU.
+
+    The order is this one.
+    """
 
     scale: float = 1.0
     bias: bool = False
@@ -52,8 +55,10 @@ class Convolution:
     transposed: bool = False
     output_padding: tuple[int, ...] = ()
 
-    def operands(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-        """Image and weight as PyTorch wants them, and the padding that is left to the convolution."""
+    def operands(
+        self, x: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+        """Image and weight as PyTorch wants them, and the padding that remains."""
         if self.last:
             x, weight = _first(x), _first(weight)
         if all(before == after for before, after in self.padding):
@@ -64,7 +69,9 @@ class Convolution:
     def pointwise(self, weight_shape: Sequence[int]) -> bool:
         """Whether it is a matrix product of the pixels."""
         sizes = weight_shape[1:-1] if self.last else weight_shape[2:]
-        plain = all(s == 1 for s in (*self.stride, *sizes)) and not any(p for pair in self.padding for p in pair)
+        plain = all(s == 1 for s in (*self.stride, *sizes)) and not any(
+            p for pair in self.padding for p in pair
+        )
         return plain and self.last and self.groups == 1 and not self.transposed
 
     def plain(self, arguments: Arguments, epilogue: Epilogue) -> torch.Tensor:
@@ -84,7 +91,9 @@ class Convolution:
         bias = rest.pop(0) if epilogue.bias else None
         options = self.stride, padding, self.dilation, self.groups
         if epilogue.residual:
-            return _last(torch.cudnn_convolution_add_relu(x, weight, _first(rest[0]), 1.0, bias, *options))
+            return _last(
+                torch.cudnn_convolution_add_relu(x, weight, _first(rest[0]), 1.0, bias, *options)
+            )
         return _last(torch.cudnn_convolution_relu(x, weight, bias, *options))
 
     def product(self, arguments: Arguments, epilogue: Epilogue) -> torch.Tensor:
@@ -111,7 +120,9 @@ class Product:
         """By cuBLAS, the epilogue by operators of its own."""
         a, b = self.operands(arguments)
         if epilogue.scale != 1.0 and a.dim() > 2 and a.shape[:-2] == b.shape[:-2]:
-            return replace(epilogue, scale=1.0).apply(scaled_product(a, b, epilogue.scale), arguments[2:], -1)
+            return replace(epilogue, scale=1.0).apply(
+                scaled_product(a, b, epilogue.scale), arguments[2:], -1
+            )
         return epilogue.apply(torch.matmul(a, b), arguments[2:], -1)
 
     def fused(self, arguments: Arguments, epilogue: Epilogue) -> torch.Tensor:
@@ -126,9 +137,11 @@ Operator = Convolution | Product | Attention | Softmax | LayerNorm
 
 @dataclass(frozen=True)
 class Library:
-    """One call into a library: operator, the way it is run, and the part of the epilogue that it takes along.
+    """One call into a library.
 
     Attributes:
+        way: the method of the operator that runs it.
+        epilogue: the part of the epilogue that it takes along.
         dtype: of the result.
         search: whether cuDNN may try its algorithms at the first call.
     """
@@ -157,8 +170,13 @@ class Library:
             torch.backends.cudnn.benchmark = before
 
 
-def candidates(operator: Operator, shapes: Sequence[Sequence[int]], epilogue: Epilogue) -> list[tuple[str, Epilogue]]:
-    """The ways to run an operator and how much of the epilogue each takes; the rest is left to a TVM kernel."""
+def candidates(
+    operator: Operator, shapes: Sequence[Sequence[int]], epilogue: Epilogue
+) -> list[tuple[str, Epilogue]]:
+    """The ways to run an operator and how much of the epilogue each takes.
+
+    The rest is left to a TVM kernel.
+    """
     none = Epilogue(scale=epilogue.scale)
     found = [("plain", none)]
     weight = shapes[1]
@@ -178,7 +196,9 @@ def candidates(operator: Operator, shapes: Sequence[Sequence[int]], epilogue: Ep
     return found
 
 
-def _product(a: torch.Tensor, b: torch.Tensor, rest: list[torch.Tensor], epilogue: Epilogue) -> torch.Tensor:
+def _product(
+    a: torch.Tensor, b: torch.Tensor, rest: list[torch.Tensor], epilogue: Epilogue
+) -> torch.Tensor:
     """a b of two matrices with its epilogue, by one library call where there is one."""
     if epilogue.bias and epilogue.relu and not epilogue.residual and a.is_cuda:
         return torch._addmm_activation(rest[0], a, b)

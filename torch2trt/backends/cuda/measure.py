@@ -11,15 +11,18 @@ from .plan import Plan
 
 
 def step_seconds(plan: Plan, arguments: Sequence[torch.Tensor], repeats: int) -> list[float]:
-    """The fastest of `repeats` runs of each step; on CUDA between events that are enqueued around it.
+    """The fastest of `repeats` runs of each step; on CUDA between events around it.
 
-    A step that is launched slower than it runs looks longer than it is: a long run is enqueued before, so that the
+    A step that is launched slower than it runs looks longer than it is: a long run is enqueued
+    before, so that the
     device always has work waiting.
     """
     plan.run(arguments)
     best = [float("inf")] * len(plan.steps)
     for _ in range(repeats):
-        times = _on_cuda(plan, arguments) if plan.device.type == "cuda" else _on_cpu(plan, arguments)
+        times = (
+            _on_cuda(plan, arguments) if plan.device.type == "cuda" else _on_cpu(plan, arguments)
+        )
         best = [min(a, b) for a, b in zip(best, times)]
     return best
 

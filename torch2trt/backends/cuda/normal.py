@@ -1,4 +1,4 @@
-"""Library operators of transformers: attention, softmax, layer norm, and the views through which operands are read."""
+"""Library operators of transformers, and the views through which operands are read."""
 
 from __future__ import annotations
 

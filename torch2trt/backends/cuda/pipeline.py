@@ -1,4 +1,4 @@
-"""From a Relax module to a plan: library calls, fusion, a thread-bound schedule for every fused function, code."""
+"""From a Relax module to a plan: library calls, fusion, schedules bound to threads, code."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def target_of(device: torch.device) -> Any:
 
 
 def fused(mod: Any, target: Any, choose: Any) -> tuple[Any, LibraryRewriter]:
-    """The module with library calls and fused functions, not scheduled yet, and the rewriter that knows the calls."""
+    """The module with library calls and unscheduled functions, and what knows the calls."""
     rewriter = LibraryRewriter(choose)
     step = relax.transform
     with target:
@@ -90,7 +90,10 @@ def fused(mod: Any, target: Any, choose: Any) -> tuple[Any, LibraryRewriter]:
 
 
 def schedule(mod: Any, target: Any) -> tuple[Any, dict[str, str]]:
-    """Bind every fused function to threads, and name the rule that did; for another target than CUDA change nothing."""
+    """Bind every fused function to threads, and name the rule that did.
+
+    For another target than CUDA change nothing.
+    """
     rules: dict[str, str] = {}
     for gvar, func in list(mod.functions_items()):
         if isinstance(func, tirx.PrimFunc):
@@ -120,7 +123,7 @@ def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
 
 
 def _short_sums(func: Any) -> bool:
-    """Whether each element of the result is a matter of one thread: no sum of the function is long."""
+    """Whether no sum of the function is too long for one thread."""
     try:
         stages = parse(func).stages
     except Unschedulable:

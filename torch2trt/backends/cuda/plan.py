@@ -1,6 +1,7 @@
 """A fused Relax function as a list of steps over torch tensors.
 
-Memory comes from torch's allocator and goes back to it after the last reader, so that a CUDA graph that records a run
+Memory comes from torch's allocator and goes back to it after the last reader, so that a CUDA graph
+that records a run
 owns all of it.
 """
 
@@ -38,7 +39,8 @@ class Step:
     Attributes:
         name: the function, or the library call, or "view".
         kind: "kernel", "library" or "view".
-        run: takes the arguments, and for a kernel also the memory it writes; gives the result otherwise.
+        run: takes the arguments, and for a kernel also the memory it writes; gives the result
+            otherwise.
         arguments: the numbers of the values it reads.
         results: the numbers of the values it makes.
         fresh: the memory it writes, results first.
@@ -116,7 +118,12 @@ def make_plan(
 
 class _Planner:
     def __init__(self, functions: Any, libraries: Any, spaces: Any, device: torch.device) -> None:
-        self.functions, self.libraries, self.spaces, self.device = functions, libraries, spaces, device
+        self.functions, self.libraries, self.spaces, self.device = (
+            functions,
+            libraries,
+            spaces,
+            device,
+        )
         self.env: dict[Any, Any] = {}  # a number, or a list of such
         self.literals: dict[int, torch.Tensor] = {}
         self.steps: list[Step] = []
@@ -174,10 +181,14 @@ class _Planner:
         fresh += [Fresh(s.shape, getattr(torch, s.dtype)) for s in self.spaces.get(name, ())]
         arguments = tuple(_flat(self._value(call.args[1])))
         results = tuple(next(self._next) for _ in types)
-        self.steps.append(Step(name, "kernel", self.functions[name], arguments, results, tuple(fresh)))
+        self.steps.append(
+            Step(name, "kernel", self.functions[name], arguments, results, tuple(fresh))
+        )
         return list(results) if isinstance(out, relax.TupleType) else results[0]
 
-    def _step(self, name: str, kind: str, run: Callable[..., Any], arguments: Any, type_: Any) -> int:
+    def _step(
+        self, name: str, kind: str, run: Callable[..., Any], arguments: Any, type_: Any
+    ) -> int:
         _fresh(type_)
         numbers = tuple(n for a in arguments for n in _flat(self._value(a)))
         result = next(self._next)
@@ -203,5 +214,7 @@ def _with_last(steps: Sequence[Step], kept: set[int]) -> list[Step]:
     for step in reversed(steps):
         last = tuple(dict.fromkeys(n for n in (*step.arguments, *step.results) if n not in done))
         done.update(last)
-        found.append(Step(step.name, step.kind, step.run, step.arguments, step.results, step.fresh, last))
+        found.append(
+            Step(step.name, step.kind, step.run, step.arguments, step.results, step.fresh, last)
+        )
     return found[::-1]

@@ -1,8 +1,8 @@
-"""The first pass for CUDA: images go channels last, and heavy operators with their epilogues become library calls.
+"""The first pass for CUDA: images go channels last, heavy operators become library calls.
 
-A convolution or product is held open until somebody reads it, so that a bias, another tensor or a ReLU that follows may
-join it. How it is then run, and how much of the epilogue goes with it, is the chooser's to say; what remains is emitted
-as plain operators, which TVM fuses.
+A convolution or product is held open until somebody reads it, so that a bias, another tensor or a
+ReLU that follows may join it. How it is then run, and how much of the epilogue goes with it, is the
+chooser's to say; what remains is emitted as plain operators, which TVM fuses.
 """
 
 from __future__ import annotations
@@ -77,9 +77,17 @@ class View(Value):
     def emit(self, rw: LibraryRewriter) -> Any:
         """The value as an expression."""
         old = static_shape(self.base)
-        whole = self.meta.is_contiguous() and not self.meta.storage_offset() and prod(old) == self.meta.numel()
+        whole = (
+            self.meta.is_contiguous()
+            and not self.meta.storage_offset()
+            and prod(old) == self.meta.numel()
+        )
         if whole and not self.wide:
-            return self.base if old == self.shape else rw.emit(relax.op.reshape(self.base, list(self.shape)))
+            return (
+                self.base
+                if old == self.shape
+                else rw.emit(relax.op.reshape(self.base, list(self.shape)))
+            )
         return rw.emit(again(self.call, [rw.plain_of(self.parent), *self.call.args[1:]]))
 
 
@@ -155,18 +163,26 @@ class LibraryRewriter(Rewriter):
         """The expression of a product's operand, and how it is read."""
         if isinstance(value, View) and not value.wide:
             return value.base, Strided.of(value.meta)
-        if value.recipe is not None and value.recipe.steps and value.recipe.steps[-1] == ("permute", 1, 0):
+        if (
+            value.recipe is not None
+            and value.recipe.steps
+            and value.recipe.steps[-1] == ("permute", 1, 0)
+        ):
             steps, (rows, columns) = value.recipe.steps[:-1], value.recipe.shape
             stored = replace(value.recipe, steps=steps, shape=(columns, rows))
             return self.argument(stored), Strided((rows, columns), (1, rows))
         plain = self.plain_of(value)
         return plain, Strided.of(torch.empty(static_shape(plain), device="meta"))
 
-    def library(self, library: Library, arguments: Sequence[Any], shape: Sequence[int], dtype: str) -> Any:
+    def library(
+        self, library: Library, arguments: Sequence[Any], shape: Sequence[int], dtype: str
+    ) -> Any:
         """Bind a library call."""
         name = f"library_{len(self.libraries)}_{library.name}"
         self.libraries[name] = library
-        return self.bb.emit(relax.call_dps_packed(name, list(arguments), relax.TensorType(list(shape), dtype)))
+        return self.bb.emit(
+            relax.call_dps_packed(name, list(arguments), relax.TensorType(list(shape), dtype))
+        )
 
 
 @visitor
@@ -184,7 +200,6 @@ class _Uses(PyExprVisitor):
         self.uses[var] += 1
 
 
-# ---- opening -------------------------------------------------------------------------------------------------------
 _LAYOUTS = {1: ("NCW", "OIW"), 2: ("NCHW", "OIHW"), 3: ("NCDHW", "OIDHW")}
 
 
@@ -208,7 +223,10 @@ def _conv(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
         last=False,
     )
     return Open(
-        operator=operator, operands=[rw.plain_of(x), rw.plain_of(weight)], full=shape, dtype=str(call.ty.dtype)
+        operator=operator,
+        operands=[rw.plain_of(x), rw.plain_of(weight)],
+        full=shape,
+        dtype=str(call.ty.dtype),
     )
 
 
@@ -217,30 +235,47 @@ def _image_conv(rw: LibraryRewriter, call: Any, x: Value, weight: Value) -> Valu
     image, (outputs, depth, *kernel) = rw.last_of(x), weight.recipe.shape
     top, left, bottom, right = as_padding(attrs.padding)
     spec = ConvSpec(
-        strides=as_pair(attrs.strides), padding=(top, left, bottom, right), dilation=as_pair(attrs.dilation),
-        groups=int(attrs.groups), kernel=tuple(kernel), channels=depth * int(attrs.groups), outputs=outputs,
-    )  # fmt: skip
+        strides=as_pair(attrs.strides),
+        padding=(top, left, bottom, right),
+        dilation=as_pair(attrs.dilation),
+        groups=int(attrs.groups),
+        kernel=tuple(kernel),
+        channels=depth * int(attrs.groups),
+        outputs=outputs,
+    )
     dtypes = {str(call.ty.dtype), str(image.ty.dtype)}
     if spec.depthwise and len(dtypes) == 1:
         packed = weight.recipe.then("depthwise", shape=(*kernel, outputs))
         return Value(last=rw.tensor(depthwise, image, rw.argument(packed), spec, name="depthwise"))
     operator = Convolution(
-        stride=spec.strides, padding=((top, bottom), (left, right)), dilation=spec.dilation, groups=spec.groups,
+        stride=spec.strides,
+        padding=((top, bottom), (left, right)),
+        dilation=spec.dilation,
+        groups=spec.groups,
         last=True,
-    )  # fmt: skip
+    )
     operands = [image, rw.argument(rw.permuted(weight.recipe, (0, 2, 3, 1)))]
-    return Open(operator=operator, operands=operands, full=static_shape(call), dtype=str(call.ty.dtype))
+    return Open(
+        operator=operator, operands=operands, full=static_shape(call), dtype=str(call.ty.dtype)
+    )
 
 
 def depthwise(x: Any, weight: Any, spec: ConvSpec) -> Any:
     """x (N, H, W, C) with a weight (KH, KW, C), each channel by itself."""
     images, height, width, channels = (int(d) for d in x.shape)
     top, left, bottom, right = spec.padding
-    source = topi.nn.pad(x, [0, top, left, 0], [0, bottom, right, 0], name="padded") if any(spec.padding) else x
+    source = (
+        topi.nn.pad(x, [0, top, left, 0], [0, bottom, right, 0], name="padded")
+        if any(spec.padding)
+        else x
+    )
     ry, rx = te.reduce_axis((0, spec.kernel[0]), "ry"), te.reduce_axis((0, spec.kernel[1]), "rx")
 
     def element(n: Any, h: Any, w: Any, c: Any) -> Any:
-        y, z = h * spec.strides[0] + ry * spec.dilation[0], w * spec.strides[1] + rx * spec.dilation[1]
+        y, z = (
+            h * spec.strides[0] + ry * spec.dilation[0],
+            w * spec.strides[1] + rx * spec.dilation[1],
+        )
         return te.sum(source[n, y, z, c] * weight[ry, rx, c], axis=[ry, rx])
 
     return te.compute((images, *spec.out(height, width), channels), element, name="depthwise")
@@ -260,90 +295,14 @@ def _matmul(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None
     (a, first), (b, second) = [rw.operand(v) for v in values]
     wide = all(isinstance(v, View) and v.wide for v in values)
     return Open(
-        operator=Product(first, second), operands=[a, b], full=shape, dtype=str(call.ty.dtype),
+        operator=Product(first, second),
+        operands=[a, b],
+        full=shape,
+        dtype=str(call.ty.dtype),
         narrow=tuple((v.base, Strided.of(v.meta)) for v in values) if wide else (),
-    )  # fmt: skip
+    )
 
 
-# ---- what follows --------------------------------------------------------------------------------------------------
-@own("relax.add")
-def _add(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
-    for at in (0, 1):
-        value, other = values[at], values[1 - at]
-        if not _is_open(rw, call.args[at], value) or value.epilogue.relu or value.epilogue.residual:
-            continue
-        if not value.epilogue.bias and (bias := _bias(rw, value, other)) is not None:
-            return _joined(value, replace(value.epilogue, bias=True), bias)
-        images = isinstance(value.operator, Convolution) and value.operator.last
-        if images and other.recipe is None and other.shape == value.full:
-            return _joined(value, replace(value.epilogue, residual=True), other)
-    return None
-
-
-def _bias(rw: LibraryRewriter, value: Open, other: Value) -> Value | None:
-    """`other` as a vector of the channels of `value`, if it is a weight that broadcasts like one."""
-    if other.recipe is None or other.recipe.dtype != value.dtype or value.epilogue.scale != 1.0:
-        return None
-    channels = 1 if isinstance(value.operator, Convolution) else len(value.full) - 1
-    rank = len(value.full)
-    shape = (1,) * (rank - len(other.shape)) + tuple(other.shape)
-    wanted = tuple(value.full[channels] if i == channels else 1 for i in range(rank))
-    if shape != wanted:
-        return None
-    return Value(recipe=rw.reshaped(other.recipe, (value.full[channels],)))
-
-
-@own("relax.nn.relu")
-def _relu(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
-    (value,) = values
-    if not _is_open(rw, call.args[0], value) or value.epilogue.relu:
-        return None
-    return _joined(value, replace(value.epilogue, relu=True))
-
-
-@own("relax.multiply", "relax.divide")
-def _scale(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
-    value, number = values[0], _number(call.args[1])
-    if number is not None and call.op.name == "relax.divide":
-        number = 1 / number if number else None
-    ready = _is_open(rw, call.args[0], value) and isinstance(value.operator, Product)
-    if not ready or number is None or value.epilogue != Epilogue():
-        return None
-    return _joined(value, Epilogue(scale=number))
-
-
-def _number(expr: Any) -> float | None:
-    if type(expr).__name__ != "GenericConst" or expr.ty.ndim != 0 or "float" not in str(expr.ty.dtype):
-        return None
-    return float(expr.value.numpy())
-
-
-@own("relax.astype")
-def _astype(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
-    """Half precision is summed in float32 and rounded: that is what a half precision library call does."""
-    value, dtype = values[0], str(call.ty.dtype)
-    if not isinstance(value, Open) or value.operator is None:
-        return widened(rw, call, value)
-    if not _is_open(rw, call.args[0], value) or value.operands[0].ty.dtype != call.ty.dtype:
-        return None
-    extra = [
-        Value(recipe=v.recipe.then("astype", dtype, shape=v.recipe.shape, dtype=dtype)) for v in value.extra
-        if v.recipe is not None
-    ]  # fmt: skip
-    if value.dtype == dtype or len(extra) != len(value.extra):
-        return None
-    return replace(value, dtype=dtype, extra=extra)
-
-
-def _is_open(rw: LibraryRewriter, argument: Any, value: Value) -> bool:
-    return isinstance(value, Open) and value.operator is not None and rw.sole(argument)
-
-
-def _joined(value: Open, epilogue: Epilogue, *extra: Value) -> Open:
-    return replace(value, epilogue=epilogue, extra=[*value.extra, *extra])
-
-
-# ---- closing -------------------------------------------------------------------------------------------------------
 def _emit_open(rw: LibraryRewriter, value: Open) -> Value:
     """The library call that the chooser wants, and the rest of the epilogue as operators."""
     last = isinstance(value.operator, Convolution) and value.operator.last
@@ -351,7 +310,9 @@ def _emit_open(rw: LibraryRewriter, value: Open) -> Value:
     extra = [rw.plain_of(v) if v.recipe is not None else form(v) for v in value.extra]
     facts = [(static_shape(e), str(e.ty.dtype)) for e in (*value.operands, *extra)]
     way, taken = rw.choose(value.operator, facts, value.epilogue)
-    library = Library(value.operator, way, taken, getattr(torch, value.dtype), search=way == "plain")
+    library = Library(
+        value.operator, way, taken, getattr(torch, value.dtype), search=way == "plain"
+    )
     pending = list(extra)
     arguments = [*value.operands]
     for part in ("bias", "residual"):
@@ -378,6 +339,7 @@ def _rest(
     return Value(last=made) if last else Value(plain=made)
 
 
-from .views import attention, widened  # noqa: E402 - it registers its operators with what is above
+from . import epilogues  # noqa: E402 - they register their operators with what is above
+from .views import attention  # noqa: E402
 
-_ = _operators  # importing it fills the table of operators
+_ = _operators, epilogues  # importing them fills the tables of operators

@@ -1,4 +1,4 @@
-"""Which way a library operator is run best: measured once for each operator and shape on the device."""
+"""The best way to run a library operator: measured once for each operator and shape."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ measured: dict[Any, list[tuple[str, Epilogue, float]]] = {}
 def chooser(device: torch.device) -> Callable[[Operator, Facts, Epilogue], tuple[str, Epilogue]]:
     """The function that chooses.
 
-    The first candidate, the plain one, serves off CUDA and under `torch.use_deterministic_algorithms` or
-    `torch.backends.cudnn.deterministic`. Else the fastest of those that agree with it, which another process may find
-    to be another one; when the time for measuring is used up, the way that won most often for such operators.
+    The first candidate, the plain one, serves off CUDA and under
+    `torch.use_deterministic_algorithms` or
+    `torch.backends.cudnn.deterministic`. Else the fastest of those that agree with it, which
+    another process may find
+    to be another one; when the time for measuring is used up, the way that won most often for such
+    operators.
     """
     deadline = time.monotonic() + _SECONDS
 
@@ -50,12 +53,14 @@ def chooser(device: torch.device) -> Callable[[Operator, Facts, Epilogue], tuple
 def _usual(
     operator: Operator, epilogue: Epilogue, found: Sequence[tuple[str, Epilogue]]
 ) -> tuple[str, Epilogue]:
-    """What won most often for operators of the same kind and epilogue, if this one can be run so."""
+    """What won most often for such operators, if this one can be run so."""
     wins: Counter[tuple[str, Epilogue]] = Counter()
     for (other, _, wanted, *_), rows in measured.items():
         if type(other) is type(operator) and wanted == epilogue and rows:
             wins[min(rows, key=lambda row: row[2])[:2]] += 1
-    return next((way for way, _ in wins.most_common() if way in found and way[0] != "fused"), found[0])
+    return next(
+        (way for way, _ in wins.most_common() if way in found and way[0] != "fused"), found[0]
+    )
 
 
 def precision() -> tuple[Any, ...]:
@@ -64,12 +69,17 @@ def precision() -> tuple[Any, ...]:
 
 
 def _measure(
-    operator: Operator, facts: Facts, epilogue: Epilogue, found: Sequence[tuple[str, Epilogue]], device: torch.device
+    operator: Operator,
+    facts: Facts,
+    epilogue: Epilogue,
+    found: Sequence[tuple[str, Epilogue]],
+    device: torch.device,
 ) -> list[tuple[str, Epilogue, float]]:
     """Each candidate that gives the numbers of the first one, with its time in microseconds."""
     generator = torch.Generator(device).manual_seed(0)
     tensors = [
-        torch.randn(shape, generator=generator, device=device).to(getattr(torch, dtype)) for shape, dtype in facts
+        torch.randn(shape, generator=generator, device=device).to(getattr(torch, dtype))
+        for shape, dtype in facts
     ]
     spoilt = [tensors[0].clone(), *tensors[1:]]
     spoilt[0].view(-1)[::7] = float("nan")
@@ -79,7 +89,10 @@ def _measure(
     for way, taken in found:
         try:
             with torch.no_grad():
-                got = [_candidate(operator, way, taken, epilogue, given)() for given in (tensors, spoilt)]
+                got = [
+                    _candidate(operator, way, taken, epilogue, given)()
+                    for given in (tensors, spoilt)
+                ]
                 expected = expected or got
                 if all(_agrees(a, b, rounded) for a, b in zip(got, expected)):
                     call = _candidate(operator, way, taken, epilogue, tensors, one=True)
@@ -92,7 +105,12 @@ def _measure(
 
 
 def _candidate(
-    operator: Operator, way: str, taken: Epilogue, wanted: Epilogue, tensors: list[torch.Tensor], one: bool = False
+    operator: Operator,
+    way: str,
+    taken: Epilogue,
+    wanted: Epilogue,
+    tensors: list[torch.Tensor],
+    one: bool = False,
 ) -> Callable[[], torch.Tensor]:
     """The library call, and what it leaves of the epilogue by plain operators.
 
@@ -113,7 +131,11 @@ def _candidate(
     if left == Epilogue():
         return lambda: library(*operands, *now)
     if one:
-        return lambda: torch.add(library(*operands, *now), residual[0]) if residual else library(*operands, *now).relu_()
+        return lambda: (
+            torch.add(library(*operands, *now), residual[0])
+            if residual
+            else library(*operands, *now).relu_()
+        )
     return lambda: left.apply(library(*operands, *now), later, channels)
 
 

@@ -1,4 +1,7 @@
-"""Views and transformers in the first pass for CUDA: operands are read through views, attention is a library call."""
+"""Views and transformers in the first pass for CUDA: operands are read through views.
+
+Attention is a library call.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,16 @@ class Weights(Value):
         return _softmax_call(rw, rw.plain_of(self.product))
 
 
-def _view(rw: LibraryRewriter, call: Any, value: Value, change: Any, wide: bool = False) -> Value | None:
+def _view(
+    rw: LibraryRewriter, call: Any, value: Value, change: Any, wide: bool = False
+) -> Value | None:
     """The value read through one more view; None where it is no view of what it was made of."""
-    if value.recipe is not None or value.fields is not None or value.only_last or value.shape is None:
+    if (
+        value.recipe is not None
+        or value.fields is not None
+        or value.only_last
+        or value.shape is None
+    ):
         return None
     if isinstance(value, View) and value.base is not None:
         base, meta, wide = value.base, value.meta, wide or value.wide
@@ -110,7 +120,9 @@ def _softmax(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | Non
         return None
     if int(call.attrs.axis) % len(shape) != len(shape) - 1:
         return None
-    scores = isinstance(value, Open) and isinstance(value.operator, Product) and rw.sole(call.args[0])
+    scores = (
+        isinstance(value, Open) and isinstance(value.operator, Product) and rw.sole(call.args[0])
+    )
     if scores and value.epilogue == Epilogue(scale=value.epilogue.scale):
         return Weights(product=value)
     return Value(plain=_softmax_call(rw, rw.plain_of(value)))
@@ -125,10 +137,17 @@ def _softmax_call(rw: LibraryRewriter, scores: Any) -> Any:
 @own("relax.nn.layer_norm")
 def _layer_norm(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | None:
     shape, attrs, dtype = static_shape(call), call.attrs, str(call.ty.dtype)
-    if not shape or 0 in shape or dtype not in _FLOAT or {str(a.ty.dtype) for a in call.args} != {dtype}:
+    if (
+        not shape
+        or 0 in shape
+        or dtype not in _FLOAT
+        or {str(a.ty.dtype) for a in call.args} != {dtype}
+    ):
         return None
     axes = sorted(int(a) % len(shape) for a in attrs.axes)
-    if axes != list(range(len(shape) - len(axes), len(shape))) or not (attrs.center and attrs.scale):
+    if axes != list(range(len(shape) - len(axes), len(shape))) or not (
+        attrs.center and attrs.scale
+    ):
         return None
     operator = LayerNorm(shape[-len(axes) :], float(attrs.epsilon))
     arguments = [rw.plain_of(v) for v in values]
@@ -159,11 +178,17 @@ def attention(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | No
     if len({str(x.ty.dtype) for x in (q, k, v)}) > 1:
         return None
     operator = Attention(first, second, third, product.epilogue.scale)
-    way, taken = rw.choose(operator, [(static_shape(x), str(x.ty.dtype)) for x in (q, k, v)], Epilogue())
+    way, taken = rw.choose(
+        operator, [(static_shape(x), str(x.ty.dtype)) for x in (q, k, v)], Epilogue()
+    )
     library = Library(operator, way, taken, getattr(torch, dtype))
     inner = (shape[0], shape[2], shape[1], shape[3]) if len(shape) == 4 else shape
     made = rw.library(library, [q, k, v], inner, dtype)
-    result, meta, wide = Value(plain=made), torch.empty(inner, device="meta"), dtype != str(call.ty.dtype)
+    result, meta, wide = (
+        Value(plain=made),
+        torch.empty(inner, device="meta"),
+        dtype != str(call.ty.dtype),
+    )
     if wide:
         cast = relax.op.astype(made, str(call.ty.dtype))
         result = View(base=made, meta=meta, wide=True, call=cast, parent=result)
@@ -176,7 +201,12 @@ def attention(rw: LibraryRewriter, call: Any, values: list[Value]) -> Value | No
 def widened(rw: LibraryRewriter, call: Any, value: Value) -> Value | None:
     """Half precision that is only read as float32, or rounded back."""
     dtype = str(call.ty.dtype)
-    if isinstance(value, View) and value.wide and value.base is not None and dtype == str(value.base.ty.dtype):
+    if (
+        isinstance(value, View)
+        and value.wide
+        and value.base is not None
+        and dtype == str(value.base.ty.dtype)
+    ):
         return _narrowed(value)
     given = str(call.args[0].ty.dtype)
     if given not in _HALF or dtype != "float32":

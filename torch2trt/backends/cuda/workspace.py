@@ -1,4 +1,7 @@
-"""Memory between the kernels of one function, as arguments: TVM's own pool would share it between programs."""
+"""Memory between the kernels of one function, as arguments.
+
+TVM's own pool would share it between programs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Space:
 
 
 def hoist(mod: Any) -> tuple[Any, dict[str, list[Space]]]:
-    """The functions with their global buffers as further arguments, and these by the function's name."""
+    """The functions with their global buffers as further arguments.
+
+    And these by the function's name.
+    """
     spaces: dict[str, list[Space]] = {}
     for gvar, func in list(mod.functions_items()):
         if isinstance(func, tirx.PrimFunc):
