@@ -131,5 +131,5 @@ def install(monkeypatch, handle=7):
         monkeypatch.setattr(torch.cuda, name, Stream)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
     monkeypatch.setattr(lane, "empty_strided", torch._C._dynamo.guards._empty_strided_cpu)
-    monkeypatch.setattr(torch_cuda, "_ALIGNMENT", 1)
+    monkeypatch.setattr(lane, "ALIGNMENT", 1)
     return engine, cuda

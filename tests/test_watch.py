@@ -43,6 +43,7 @@ SEEN = {
     "optimiser": lambda m: step(m),
     "first buffer of a module": lambda m: m[0].register_buffer("more", torch.ones(1)),
     "first submodule of a module": lambda m: m[0].add_module("more", nn.ReLU()),
+    "one more in the last group": lambda m: m[1].register_buffer("more", torch.ones(1)),
     "hook of a submodule": lambda m: m[0].register_forward_hook(print),
     "pre-hook of a submodule": lambda m: m[1].register_forward_pre_hook(print),
 }

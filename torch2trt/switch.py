@@ -110,19 +110,19 @@ class CompiledModule(nn.Module, ABC):
                 return self._slow_forward(*args, **kwargs)
             return super().__call__(*args, **kwargs)
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or everywhere or everywhere_before:
-            return call_with_hooks(self, self._call_compiled, args, kwargs)
-        return self._call_compiled(*args, **kwargs)
-
-    def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
-        state = self.__dict__["_compiled"]
-        plan = None if kwargs else state.plans.get(_plan_key(args))
+            return call_with_hooks(self, self._call_slowly, args, kwargs)
+        state = own["_compiled"]
+        try:
+            plan = None if kwargs else state.plans.get(tuple(map(_kind, args)))
+        except AttributeError:  # not all are tensors
+            plan = None
         if plan is not None:
             watch, (run, pack) = state.watch, plan
             outputs = run(*args)
             # asked only now, while the program runs; a result of old weights is thrown away
             if watch is not None and watch.unchanged() and state.watch is watch:
                 return outputs[0] if pack is None else pack(outputs)
-        return self._call_slowly(state, args, kwargs)
+        return self._call_slowly(*args, **kwargs)
 
     def refit(self) -> None:
         """Use the present weights from the next call on, whether a change was noticed or not."""
@@ -158,7 +158,8 @@ class CompiledModule(nn.Module, ABC):
             if variant.current != "structure":
                 variant.current = what
 
-    def _call_slowly(self, state: _State, args: Any, kwargs: Any) -> Any:
+    def _call_slowly(self, *args: Any, **kwargs: Any) -> Any:
+        state = self._compiled
         leaves, tree = pytree.tree_flatten((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         if not tensors:
@@ -174,7 +175,7 @@ class CompiledModule(nn.Module, ABC):
                 plain = len(outputs) == 1 and result is outputs[0]
                 if len(state.plans) >= _MAX_PLANS:
                     state.plans.clear()
-                state.plans[_plan_key(args)] = (
+                state.plans[tuple(map(_kind, args))] = (
                     variant.prepare(tensors), None if plain else variant.pack
                 )  # fmt: skip
             return result
@@ -263,13 +264,6 @@ class CompiledModule(nn.Module, ABC):
     @abstractmethod
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
         """What is left to do when a program was compiled: checks and casts."""
-
-
-def _plan_key(args: Sequence[Any]) -> Any:
-    try:
-        return tuple(map(_kind, args))
-    except AttributeError:
-        return None
 
 
 def _examples(args: Any, kwargs: Any, inputs: Sequence[Input]) -> tuple[Any, Any, Any, Any]:

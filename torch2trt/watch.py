@@ -5,14 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from itertools import chain
-from operator import is_, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as _nn
 
-_training = itemgetter("training")
+_training, _version = itemgetter("training"), attrgetter("_version")
 _data_ptr = torch.Tensor.data_ptr
 
 
@@ -33,9 +33,9 @@ class Watch:
         groups += [g for m in modules[1:] for g in (m._forward_hooks, m._forward_pre_hooks)]
         groups += [_nn._global_forward_hooks, _nn._global_forward_pre_hooks]
         self._empty = [group for group in groups if not group]
-        self._groups = [group.values() for group in groups if group]
-        self._members = list(chain.from_iterable(self._groups))  # held, so that none is replaced by
-        # another at its address
+        end = [object()]  # without it, what was appended to the last group would not be seen
+        self._groups = [*(group.values() for group in groups if group), end]
+        self._members = list(chain.from_iterable(self._groups))
         self._attributes = [
             (state, name, value)
             for state in self._states
@@ -45,19 +45,15 @@ class Watch:
         found = chain(self._members, (value for _, _, value in self._attributes))
         self._tensors = [value for value in found if isinstance(value, torch.Tensor)]
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
-        self._versions = self._current_versions()
+        self._versions = list(map(_version, self._counted))
         self._addresses = list(map(_data_ptr, self._tensors))
         self._freed: list[Any] = []
         self._memory = _tell_when_freed(self._tensors, self._freed)
-
-    def _current_versions(self) -> list[int]:
-        return [tensor._version for tensor in self._counted]
 
     def same_structure(self) -> bool:
         """Whether the very same tensors and submodules are there, in the same mode."""
         return (
             not any(self._empty)
-            and sum(map(len, self._groups)) == len(self._members)
             and all(map(is_, chain.from_iterable(self._groups), self._members))
             and list(map(_training, self._states)) == self._flags
             and (not self._attributes or self._same_attributes())
@@ -70,7 +66,7 @@ class Watch:
         """Whether no value was written since, as far as versions and memory tell."""
         return (
             not self._freed
-            and self._current_versions() == self._versions
+            and list(map(_version, self._counted)) == self._versions
             and list(map(_data_ptr, self._tensors)) == self._addresses
         )
 

@@ -18,6 +18,7 @@ from .driver import Detour, Executable
 from .inputs import profile_of
 
 log = logging.getLogger("torch2trt.inference")
+ALIGNMENT = 256  # bytes, as TensorRT asks; tensors of torch have it, views into them need not
 MAX_GRAPHS = 8
 _CAPTURING = threading.Lock()  # one capture at a time
 
@@ -151,8 +152,11 @@ class Graph:
 
     def run(self, inputs: Sequence[torch.Tensor], handle: int, stream: Any) -> list[torch.Tensor]:
         """Enqueue on a stream, given as its handle and as torch's object; the outputs."""
-        graph = self._graph
+        graph, held = self._graph, []
         for x, copy in zip(inputs, graph.uploads):
+            if not x.is_contiguous():
+                x = x.contiguous()
+                held.append(x)
             if copy.source != x.data_ptr():
                 copy.read_from(x.data_ptr())
         outputs = [empty_strided(*arguments) for arguments in self._fresh]
@@ -246,7 +250,7 @@ class Lane:
         self._with_graphs = with_graphs
 
     def run(self, inputs: Sequence[torch.Tensor], shapes: Shapes) -> list[torch.Tensor]:
-        """Enqueue; the outputs. The inputs are contiguous, aligned and of these shapes."""
+        """Enqueue; the outputs. The inputs are of the engine's types and of these shapes."""
         with self._gate:
             graph = self._graph(shapes) if self._with_graphs else None
             if graph is not None:
@@ -254,7 +258,15 @@ class Lane:
             binding = self._binding
             if binding is None or binding.shapes is not shapes:
                 binding = self._select(shapes)
-            outputs = self._tell_addresses(binding, inputs)
+            known, outputs, held = binding.addresses, [], []
+            for x, name in zip(inputs, self._names):
+                if known.get(name) != x.data_ptr() or not x.is_contiguous():
+                    held.append(self._tell_input(binding, name, x))
+            for name, arguments in binding.fresh:
+                y = None if arguments is None else empty_strided(*arguments)
+                if y is not None and known.get(name) != y.data_ptr():
+                    binding.set_address(name, y.data_ptr() or self._scratch.data_ptr())
+                outputs.append(y)
             if self._detour is not None:
                 self._detour.launch(binding)
             elif not binding.enqueue(self._handle):
@@ -265,28 +277,18 @@ class Lane:
                 binding.take_unknown(outputs)
             return outputs
 
+    def _tell_input(self, binding: Binding, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Tell TensorRT where an input lies, or a copy that it can read; that tensor."""
+        x = x.contiguous()
+        if x.data_ptr() % ALIGNMENT:
+            x = x.clone()
+        binding.set_address(name, x.data_ptr() or self._scratch.data_ptr())
+        return x
+
     def _select(self, shapes: Shapes) -> Binding:
         binding = self._binding = self._bindings.select(shapes)
         binding.shapes = shapes
         return binding
-
-    def _tell_addresses(self, binding: Binding, inputs: Sequence[torch.Tensor]) -> list[Any]:
-        """Tell TensorRT where inputs and fresh outputs lie; the outputs."""
-        known = binding.addresses
-        for x, name in zip(inputs, self._names):
-            address = x.data_ptr()
-            if known.get(name) != address:
-                binding.set_address(name, address or self._scratch.data_ptr())
-        outputs: list[Any] = []
-        for name, arguments in binding.fresh:
-            y = None
-            if arguments is not None:
-                y = empty_strided(*arguments)
-                address = y.data_ptr()
-                if known.get(name) != address:
-                    binding.set_address(name, address or self._scratch.data_ptr())
-            outputs.append(y)
-        return outputs
 
     def _graph(self, shapes: Shapes) -> Graph | None:
         """The captured graph of these shapes, captured now if new; None where capturing fails."""

@@ -12,7 +12,6 @@ from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
 from .lane import Lane, Shapes
 
-_ALIGNMENT = 256  # bytes, as TensorRT asks; tensors of torch have it, views into them need not
 _raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream
 )
@@ -50,7 +49,7 @@ class TorchInferenceContext:
         self._dtypes = [spec.dtype for spec in self._inputs]
         self._lanes: dict[int, Lane] = {}
         self._stream = None if stream is None else _torch_stream(stream, self._device)
-        self._elsewhere = self._stream is not None or torch.cuda.device_count() > 1
+        self._many_devices = torch.cuda.device_count() > 1
         if any(spec.on_host for spec in self.engine.specs):
             raise Torch2TrtError(
                 "engines with shape tensors as inputs or outputs are not supported here"
@@ -84,18 +83,13 @@ class TorchInferenceContext:
         return functools.partial(self._run, tuple([x.shape for x in inputs]))
 
     def _run(self, shapes: Shapes, *inputs: torch.Tensor) -> Sequence[torch.Tensor]:
-        if self._elsewhere:
+        if self._stream is not None or (
+            self._many_devices and torch.cuda.current_device() != self._device
+        ):
             return self._run_elsewhere(shapes, inputs)
-        for x in inputs:
-            if x.data_ptr() % _ALIGNMENT or not x.is_contiguous():
-                return self._run_here(shapes, inputs)
-        lane = self._lanes.get(_raw_stream(self._device))
-        return self._run_here(shapes, inputs) if lane is None else lane.run(inputs, shapes)
-
-    def _run_here(self, shapes: Shapes, inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         handle = _raw_stream(self._device)
         lane = self._lanes.get(handle) or self._new_lane(handle)
-        return lane.run([_aligned(x) for x in inputs], shapes)
+        return lane.run(inputs, shapes)
 
     def _run_elsewhere(
         self, shapes: Shapes, inputs: Sequence[torch.Tensor]
@@ -103,10 +97,10 @@ class TorchInferenceContext:
         stream = self._stream
         if stream is not None:
             stream.wait_stream(torch.cuda.current_stream(self._device))
-        elif torch.cuda.current_device() == self._device:
-            return self._run_here(shapes, inputs)
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
-            return self._run_here(shapes, inputs)
+            handle = _raw_stream(self._device)
+            lane = self._lanes.get(handle) or self._new_lane(handle)
+            return lane.run(inputs, shapes)
 
     def inference_async(
         self, *inputs: torch.Tensor, **named: torch.Tensor
@@ -155,11 +149,6 @@ class TorchInferenceContext:
         if x.dtype is not spec.dtype:
             raise InputMismatchError(f"input {spec.name!r}: got {x.dtype}, expected {spec.dtype}")
         return x
-
-
-def _aligned(x: torch.Tensor) -> torch.Tensor:
-    x = x.contiguous()
-    return x.clone() if x.data_ptr() % _ALIGNMENT else x
 
 
 def _torch_stream(stream: Any, device: int) -> torch.cuda.Stream:
