@@ -161,3 +161,31 @@ def test_outputs_of_unknown_shape_come_from_the_allocator(cuda, monkeypatch):
     monkeypatch.setattr(fake, "set_output_allocator", lambda self, n, a: given.update({n: a}))
     assert context.run(x, y)[0].tolist() == [3.0] * 5
     assert list(given) == ["sum"]
+
+
+def test_the_default_stream_waits_for_a_stream_of_the_lanes_own(monkeypatch):
+    engine, driver = fake_cuda.install(monkeypatch, handle=0)
+    calls = []
+
+    class Event:
+        def record(self, stream):
+            self.cuda_event = len(calls) + 100
+            calls.append(("created", self.cuda_event))
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: fake_cuda.Stream(0))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: fake_cuda.Stream(9))
+    for name in ("cuEventRecord", "cuStreamWaitEvent"):
+        call = lambda *given, name=name: calls.append((name, *given)) or 0  # noqa: E731
+        monkeypatch.setattr(driver, name, call, raising=False)
+    context, (x, y) = TorchInferenceContext(engine), rows(2)
+    for _ in range(2):
+        del calls[2:]
+        assert context.run(x, y)[0].equal(x + y)
+        assert calls[2:] == [
+            ("cuEventRecord", 100, 0),
+            ("cuStreamWaitEvent", 9, 100, 0),
+            ("cuEventRecord", 101, 9),
+            ("cuStreamWaitEvent", 0, 101, 0),
+        ]
+    assert engine.cuda_engine.contexts[0].handles == [9, 9]
