@@ -1,4 +1,5 @@
-"""Cases of the TensorRT primitives: a network is defined, simulated, compared with PyTorch and built ahead of time."""
+"""Cases of the TensorRT primitives: a network is defined, simulated, compared with PyTorch and
+built ahead of time."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ NAN, INF = math.nan, math.inf
 class Case:
     """A primitive as the context emits it, the same in PyTorch, and the inputs of both.
 
-    `dynamic` gives, per input, the axes that are unknown when the network is defined. `unbuilt` names why
-    TensorRT-RTX cannot build the network.
+    `dynamic` gives, per input, the axes that are unknown when the network is defined. `unbuilt`
+    names why TensorRT-RTX cannot build the network.
     """
 
     name: str
@@ -43,7 +44,12 @@ class Table(list[Case]):
     """The cases of one test module."""
 
     def __call__(
-        self, name: str, emit: Callable[..., Any], reference: Callable[..., Any], *inputs: Any, **options: Any
+        self,
+        name: str,
+        emit: Callable[..., Any],
+        reference: Callable[..., Any],
+        *inputs: Any,
+        **options: Any,
     ):
         """Add a case."""
         self.append(Case(name, emit, reference, inputs, **options))
@@ -90,7 +96,9 @@ def check(case: Case, kind: type[TensorRTContext] = TensorRTContext) -> None:
     expected = as_tuple(case.reference(*case.inputs))
     assert len(got) == len(expected)
     for actual, wanted in zip(got.values(), expected, strict=True):
-        torch.testing.assert_close(actual, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, check_stride=False)
+        torch.testing.assert_close(
+            actual, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, check_stride=False
+        )
     if not trt_api.is_rtx():
         return
     if case.unbuilt is None:
@@ -105,7 +113,9 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def whole(low: int, high: int, *shape: int, dtype: torch.dtype = torch.int64, seed: int = 0) -> torch.Tensor:
+def whole(
+    low: int, high: int, *shape: int, dtype: torch.dtype = torch.int64, seed: int = 0
+) -> torch.Tensor:
     """Integers from `low` to `high`, the same in every run."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(low, high + 1, shape, generator=generator).to(dtype)

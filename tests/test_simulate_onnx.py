@@ -1,4 +1,4 @@
-"""simulate of networks that the ONNX parser of TensorRT made, and the parser beside our networks."""
+"""simulate of networks that the ONNX parser of TensorRT made, and the parser beside ours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6)
+        self.stem, self.norm = (
+            nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(6),
+        )
         self.body = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, groups=2), nn.BatchNorm2d(6))
         self.last = nn.Linear(6, 4)
         for norm in (self.norm, self.body[1]):
@@ -56,11 +59,14 @@ class Residual(nn.Module):
 
 
 class Branches(nn.Module):
-    """As in Inception: kernels that are not square, pools that count their padding, several ends."""
+    """As in Inception: kernels that are not square, pools that count padding, several ends."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wide, self.tall = nn.Conv2d(3, 4, (1, 7), padding=(0, 3)), nn.Conv2d(3, 4, (7, 1), padding=(3, 0))
+        self.wide, self.tall = (
+            nn.Conv2d(3, 4, (1, 7), padding=(0, 3)),
+            nn.Conv2d(3, 4, (7, 1), padding=(3, 0)),
+        )
         self.pooled = nn.Conv2d(3, 2, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +79,9 @@ class Transposed(nn.Sequential):
     """Upsampling by a transposed convolution."""
 
     def __init__(self) -> None:
-        super().__init__(nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1), nn.Sigmoid(), nn.Conv2d(5, 2, 3))
+        super().__init__(
+            nn.ConvTranspose2d(3, 5, 4, stride=2, padding=1), nn.Sigmoid(), nn.Conv2d(5, 2, 3)
+        )
 
 
 def onnx_bytes(module: nn.Module, x: torch.Tensor) -> bytes:

@@ -1,4 +1,5 @@
-"""The TensorRT context around its primitives: names, weights, dtypes, symbolic dimensions, errors, older releases."""
+"""The TensorRT context around its primitives: names, weights, dtypes, symbolic dimensions, errors,
+older releases."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from torch2trt.backends.tensorrt_dims import SymInt
 from torch2trt.errors import ConversionError, UnsupportedOpError
 from torch2trt.simulate import simulate
 
-NODE = SimpleNamespace(scope="block.linear", source="net.py(7): forward", where="block.linear net.py(7)")
+NODE = SimpleNamespace(
+    scope="block.linear", source="net.py(7): forward", where="block.linear net.py(7)"
+)
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def run(context: TensorRTContext, outputs: list[Any], *inputs: torch.Tensor) -> 
     return list(simulate(context.network, list(inputs)).values())
 
 
-# ---- names and weights -----------------------------------------------------------------------------------------------
+# ---- names and weights ---------------------------------------------------------------------------
 def test_layers_and_tensors_are_named_after_the_node(context):
     x = context.input("x", (2, 3), torch.float32)
     first, second = context.unary("exp", x), context.unary("log", x)
@@ -52,7 +55,11 @@ def test_names_stay_unique_across_contexts_and_user_layers(context):
     own.get_output(0).name = "block.linear.1"
     again = TensorRTContext(context.network)
     again.node = NODE
-    tensors = [context.unary("exp", x), again.unary("exp", x), TensorRTContext(context.network).unary("exp", x)]
+    tensors = [
+        context.unary("exp", x),
+        again.unary("exp", x),
+        TensorRTContext(context.network).unary("exp", x),
+    ]
     assert len({t.name for t in [*tensors, x, own.get_output(0)]}) == 5
 
 
@@ -61,7 +68,11 @@ def test_weights_have_stable_names(context):
     weight, bias = normal(5, 3, 3, 3), normal(5)
     context.conv(x, weight, bias, (1, 1), [(1, 1), (1, 1)], (1, 1), 1)
     context.constant(normal(2), "scale")
-    assert list(context.weight_dict) == ["block.linear.weight", "block.linear.bias", "block.linear.scale"]
+    assert list(context.weight_dict) == [
+        "block.linear.weight",
+        "block.linear.bias",
+        "block.linear.scale",
+    ]
     assert context.weight_dict["block.linear.weight"] is weight
     assert trt_api.take_errors(context.network) == []
 
@@ -99,7 +110,7 @@ def test_finish_marks_inputs_and_repeated_tensors(context):
     assert [value.tolist() for value in got] == [[0, 0], [1, 1], [1, 1]]
 
 
-# ---- dtypes ----------------------------------------------------------------------------------------------------------
+# ---- dtypes --------------------------------------------------------------------------------------
 def test_uint8_is_kept_between_layers(context):
     x = context.input("x", (3,), torch.uint8)
     y = context.reshape(x, (3, 1))
@@ -112,7 +123,9 @@ def test_uint8_is_kept_between_layers(context):
 
 def test_operands_of_different_dtypes_are_refused(context):
     x = context.input("x", (2,), torch.float32)
-    with pytest.raises(UnsupportedOpError, match=r"torch.float32, torch.float16, expected one dtype"):
+    with pytest.raises(
+        UnsupportedOpError, match=r"torch.float32, torch.float16, expected one dtype"
+    ):
         context.binary("add", x, normal(2).half())
 
 
@@ -135,7 +148,7 @@ def test_a_refused_layer_tells_the_reason_of_tensorrt(context):
         context.max_pool(x, (0, 0), (1, 1), (0, 0), (1, 1), False)
 
 
-# ---- symbolic dimensions ---------------------------------------------------------------------------------------------
+# ---- symbolic dimensions -------------------------------------------------------------------------
 def test_a_dimension_is_one_object(context):
     x = context.input("x", (None, 3, None), torch.float32)
     batch, channels, length = context.shape(x)
@@ -171,7 +184,9 @@ def test_an_unused_dimension_adds_no_layer(context):
 def test_equal_numbers_are_one_layer(context):
     x = context.input("x", (2, 3), torch.float32)
     context.binary(
-        "add", context.binary("mul", x, context.literal(torch.tensor(2.0))), context.literal(torch.tensor(2.0))
+        "add",
+        context.binary("mul", x, context.literal(torch.tensor(2.0))),
+        context.literal(torch.tensor(2.0)),
     )
     kinds = [context.network.get_layer(i).type for i in range(context.network.num_layers)]
     assert kinds.count(context.trt.LayerType.CONSTANT) == 2  # one as given, one with the rank of x
@@ -213,7 +228,7 @@ def test_nothing_to_do_adds_no_layer(context):
     assert context.network.num_layers == 0
 
 
-# ---- older releases --------------------------------------------------------------------------------------------------
+# ---- older releases ------------------------------------------------------------------------------
 class OlderContext(TensorRTContext):
     """What TensorRT 8.6 lacks is not used, and dimensions are int32."""
 
@@ -240,7 +255,7 @@ def test_older_release(case: Case) -> None:
     check(case, OlderContext)
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 REFUSALS = {
     "sort": lambda c: c.sort(c.input("x", (1 << 15,), torch.float32), 0, False),
     "topk": lambda c: c.topk(c.input("x", (1 << 15,), torch.float32), 4000, 0, True),
@@ -252,7 +267,9 @@ REFUSALS = {
         False,
         (1.5,),
     ),
-    "resize-mode": lambda c: c.resize(c.input("x", (1, 1, 4), torch.float32), (8,), "area", False, (None,)),
+    "resize-mode": lambda c: c.resize(
+        c.input("x", (1, 1, 4), torch.float32), (8,), "area", False, (None,)
+    ),
     "pad-mode": lambda c: c.pad(c.input("x", (4,), torch.float32), (1,), (1,), "edge"),
     "avg-pool-int": lambda c: c.avg_pool(
         c.input("x", (1, 1, 4), torch.int64), (2,), (1,), (0,), False, True
@@ -261,9 +278,13 @@ REFUSALS = {
         c.input("x", (1, 1, 4), torch.int64), torch.ones(1, 1, 1), None, (1,), [(0, 0)], (1,), 1
     ),
     "unary-int": lambda c: c.unary("exp", c.input("x", (4,), torch.int64)),
-    "binary-float": lambda c: c.binary("bitwise_and", c.input("x", (4,), torch.float32), torch.ones(4)),
+    "binary-float": lambda c: c.binary(
+        "bitwise_and", c.input("x", (4,), torch.float32), torch.ones(4)
+    ),
     "nonzero": lambda c: c.nonzero(c.input("x", (), torch.float32)),
-    "pool": lambda c: c.max_pool(c.input("x", (1, 1, None), torch.float32), (2,), (3,), (1,), (1,), True),
+    "pool": lambda c: c.max_pool(
+        c.input("x", (1, 1, None), torch.float32), (2,), (3,), (1,), (1,), True
+    ),
 }
 
 

@@ -14,10 +14,26 @@ case = Table()
 
 def arithmetic(a: Any, b: Any) -> list[Any]:
     """Every operation of symbolic integers, from both sides."""
-    return [a + b, a - 1, 1 - a, a * b, 2 * a, a // 2, -a // 2, 20 // a, a % 4, a % b, 20 % b, -b, a + 0, a * 1, a * 0]
+    return [
+        a + b,
+        a - 1,
+        1 - a,
+        a * b,
+        2 * a,
+        a // 2,
+        -a // 2,
+        20 // a,
+        a % 4,
+        a % b,
+        20 % b,
+        -b,
+        a + 0,
+        a * 1,
+        a * 0,
+    ]
 
 
-# ---- reductions ------------------------------------------------------------------------------------------------------
+# ---- reductions ----------------------------------------------------------------------------------
 REDUCE = {"sum": torch.sum, "prod": None, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 for name, reference in REDUCE.items():
     reference = reference or (lambda x, d, keepdim: x.prod(d[0], keepdim=keepdim))
@@ -37,10 +53,22 @@ for name, reference in REDUCE.items():
                 lambda x, f=reference, a=axes, k=keepdim: f(x, a, keepdim=k),
                 whole(-3, 3, 2, 3, 4),
             )
-case("reduce-all-axes", lambda c, x: c.reduce("sum", x, [0, 1], False), lambda x: x.sum(), normal(2, 3))
+case(
+    "reduce-all-axes",
+    lambda c, x: c.reduce("sum", x, [0, 1], False),
+    lambda x: x.sum(),
+    normal(2, 3),
+)
 case("reduce-any", lambda c, x: c.reduce("any", x, [1], False), lambda x: x.any(1), INTS > 3)
-case("reduce-all", lambda c, x: c.reduce("all", x, [0], True), lambda x: x.all(0, keepdim=True), INTS > -5)
-TIES = torch.tensor([[1.0, 3.0, 3.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0, 0.0], [NAN, 1.0, 2.0, 3.0, 4.0]])
+case(
+    "reduce-all",
+    lambda c, x: c.reduce("all", x, [0], True),
+    lambda x: x.all(0, keepdim=True),
+    INTS > -5,
+)
+TIES = torch.tensor(
+    [[1.0, 3.0, 3.0, -1.0, -1.0], [0.0, 0.0, 0.0, 0.0, 0.0], [NAN, 1.0, 2.0, 3.0, 4.0]]
+)
 for name in ("max", "min"):
     reference = torch.argmax if name == "max" else torch.argmin
     for keepdim in (False, True):
@@ -64,9 +92,10 @@ for name in ("max", "min"):
         dynamic={0: [0, 1]},
     )
 for name in ("sum", "prod", "max", "min"):
-    reference = {"max": lambda x, d: x.cummax(d).values, "min": lambda x, d: x.cummin(d).values}.get(name) or getattr(
-        torch, f"cum{name}"
-    )
+    reference = {
+        "max": lambda x, d: x.cummax(d).values,
+        "min": lambda x, d: x.cummin(d).values,
+    }.get(name) or getattr(torch, f"cum{name}")
     for axis in (0, 1):
         case(
             f"cumulative-{name}-{axis}",
@@ -138,10 +167,13 @@ for largest in (True, False):
         dynamic={0: [0, 1]},
     )
 case(
-    "topk-uint8", lambda c, x: c.topk(x, 2, 1, True)[0], lambda x: x.topk(2).values, torch.tensor([[3, 250, 7]]).byte()
+    "topk-uint8",
+    lambda c, x: c.topk(x, 2, 1, True)[0],
+    lambda x: x.topk(2).values,
+    torch.tensor([[3, 250, 7]]).byte(),
 )
 
-# ---- shapes ----------------------------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------
 for dtype in (
     torch.float32,
     torch.float16,
@@ -156,7 +188,12 @@ for dtype in (
     x = whole(0, 3, 2, 3, 4).to(dtype)
     case(f"reshape-{label}", lambda c, x: c.reshape(x, (4, 6)), lambda x: x.reshape(4, 6), x)
     case(f"permute-{label}", lambda c, x: c.permute(x, (2, 0, 1)), lambda x: x.permute(2, 0, 1), x)
-    case(f"expand-{label}", lambda c, x: c.expand(x, (5, 2, 3, 4)), lambda x: x.expand(5, 2, 3, 4), x[:, :1])
+    case(
+        f"expand-{label}",
+        lambda c, x: c.expand(x, (5, 2, 3, 4)),
+        lambda x: x.expand(5, 2, 3, 4),
+        x[:, :1],
+    )
     case(
         f"concat-{label}",
         lambda c, x, y: c.concat([x, y], 1),
@@ -240,7 +277,11 @@ case(
     normal(3),
 )
 case(
-    "arange", lambda c, x: c.arange(2, c.shape(x)[0], 3), lambda x: 2 + 3 * torch.arange(5), normal(5), dynamic={0: [0]}
+    "arange",
+    lambda c, x: c.arange(2, c.shape(x)[0], 3),
+    lambda x: 2 + 3 * torch.arange(5),
+    normal(5),
+    dynamic={0: [0]},
 )
 case(
     "arange-start",
@@ -272,14 +313,34 @@ case(
 )
 
 
-# ---- indexing --------------------------------------------------------------------------------------------------------
+# ---- indexing ------------------------------------------------------------------------------------
 INDEX = torch.tensor([[2, 0, 1, 1], [0, 0, 2, 1]])
 case("take-tensor", lambda c, x, i: c.take(x, i, 0), lambda x, i: x[i], normal(3, 4), INDEX)
-case("take-scalar", lambda c, x, i: c.take(x, i, 1), lambda x, i: x[:, i], normal(3, 4), torch.tensor(2))
-case("take-constant", lambda c, i: c.take(normal(3, 4), i, 0), lambda i: normal(3, 4)[i], INDEX.int())
+case(
+    "take-scalar",
+    lambda c, x, i: c.take(x, i, 1),
+    lambda x, i: x[:, i],
+    normal(3, 4),
+    torch.tensor(2),
+)
+case(
+    "take-constant", lambda c, i: c.take(normal(3, 4), i, 0), lambda i: normal(3, 4)[i], INDEX.int()
+)
 case("gather", lambda c, x, i: c.gather(x, i, 0), lambda x, i: x.gather(0, i), normal(3, 4), INDEX)
-case("gather-smaller", lambda c, x, i: c.gather(x, i, 0), lambda x, i: x.gather(0, i), normal(3, 6), INDEX)
-case("gather-bool", lambda c, x, i: c.gather(x, i, 0), lambda x, i: x.gather(0, i), normal(3, 4) > 0, INDEX)
+case(
+    "gather-smaller",
+    lambda c, x, i: c.gather(x, i, 0),
+    lambda x, i: x.gather(0, i),
+    normal(3, 6),
+    INDEX,
+)
+case(
+    "gather-bool",
+    lambda c, x, i: c.gather(x, i, 0),
+    lambda x, i: x.gather(0, i),
+    normal(3, 4) > 0,
+    INDEX,
+)
 case(
     "gather-dynamic",
     lambda c, x, i: c.gather(x, i, 0),
@@ -289,7 +350,13 @@ case(
     dynamic={0: [0, 1], 1: [0, 1]},
 )
 PLACES = torch.tensor([[[0, 1], [2, 3]], [[1, 1], [0, 0]]])
-case("gather_nd", lambda c, x, i: c.gather_nd(x, i), lambda x, i: x[i[..., 0], i[..., 1]], normal(3, 4, 2), PLACES)
+case(
+    "gather_nd",
+    lambda c, x, i: c.gather_nd(x, i),
+    lambda x, i: x[i[..., 0], i[..., 1]],
+    normal(3, 4, 2),
+    PLACES,
+)
 UNIQUE = torch.tensor([[2, 0, 1, 1], [0, 1, 2, 0]])
 case(
     "scatter",
@@ -315,7 +382,12 @@ case(
     UNIQUE,
     normal(2, 4, seed=1) > 0,
 )
-for reduction, torch_name in (("add", "sum"), ("multiply", "prod"), ("maximum", "amax"), ("minimum", "amin")):
+for reduction, torch_name in (
+    ("add", "sum"),
+    ("multiply", "prod"),
+    ("maximum", "amax"),
+    ("minimum", "amin"),
+):
     for axis in (0, 1):
         index = INDEX if axis == 0 else INDEX[:, :3].contiguous()
         case(
@@ -360,7 +432,11 @@ case(
     normal(2, 2),
 )
 case(
-    "nonzero", lambda c, x: c.nonzero(x), torch.nonzero, INTS.float(), unbuilt="TensorRT-RTX has no runner for NonZero"
+    "nonzero",
+    lambda c, x: c.nonzero(x),
+    torch.nonzero,
+    INTS.float(),
+    unbuilt="TensorRT-RTX has no runner for NonZero",
 )
 
 

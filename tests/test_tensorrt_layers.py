@@ -1,4 +1,5 @@
-"""The network primitives of TensorRT: products, convolutions, pooling, resizing, normalisation, attention."""
+"""The network primitives of TensorRT: products, convolutions, pooling, resizing, normalisation,
+attention."""
 
 from __future__ import annotations
 
@@ -11,10 +12,21 @@ from tensorrt_case import Case, Table, check, normal, whole
 
 case = Table()
 
-# ---- products, convolutions, pooling ---------------------------------------------------------------------------------
+# ---- products, convolutions, pooling -------------------------------------------------------------
 case("matmul", lambda c, a, b: c.matmul(a, b), torch.matmul, normal(2, 1, 3, 4), normal(5, 4, 6))
-case("matmul-constant", lambda c, a: c.matmul(a, normal(4, 6)), lambda a: a @ normal(4, 6), normal(2, 3, 4))
-case("matmul-int", lambda c, a, b: c.matmul(a, b), torch.matmul, whole(-3, 3, 2, 3, 4), whole(-3, 3, 4, 5))
+case(
+    "matmul-constant",
+    lambda c, a: c.matmul(a, normal(4, 6)),
+    lambda a: a @ normal(4, 6),
+    normal(2, 3, 4),
+)
+case(
+    "matmul-int",
+    lambda c, a, b: c.matmul(a, b),
+    torch.matmul,
+    whole(-3, 3, 2, 3, 4),
+    whole(-3, 3, 4, 5),
+)
 case(
     "matmul-half",
     lambda c, a: c.matmul(a, normal(4, 6).half()),
@@ -38,7 +50,13 @@ case(
     normal(2, 3, 4),
     dynamic={0: [0, 1]},
 )
-case("einsum", lambda c, a, b: c.einsum("bij,bjk->bik", [a, b]), lambda a, b: a @ b, normal(2, 3, 4), normal(2, 4, 5))
+case(
+    "einsum",
+    lambda c, a, b: c.einsum("bij,bjk->bik", [a, b]),
+    lambda a, b: a @ b,
+    normal(2, 3, 4),
+    normal(2, 4, 5),
+)
 case(
     "einsum-three",
     lambda c, *xs: c.einsum("ij,jk,kl->il", xs),
@@ -62,7 +80,9 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 for name, (rank, shape, *rest) in CONVOLUTIONS.items():
     stride, padding, dilation, groups = rest
 
-    def torch_conv(x, w, b, rank=rank, stride=stride, padding=padding, dilation=dilation, groups=groups):
+    def torch_conv(
+        x, w, b, rank=rank, stride=stride, padding=padding, dilation=dilation, groups=groups
+    ):
         """torch's convolution with asymmetric padding."""
         amounts = [amount for pair in reversed(padding) for amount in pair]
         return CONV[rank](F.pad(x, amounts), w, b, stride, 0, dilation, groups)
@@ -75,7 +95,15 @@ for name, (rank, shape, *rest) in CONVOLUTIONS.items():
         x,
         atol=1e-5,
     )
-    case(f"conv-{name}-symbolic", lambda c, x, w, b, r=rest: c.conv(x, w, b, *r), torch_conv, x, w, b, atol=1e-5)
+    case(
+        f"conv-{name}-symbolic",
+        lambda c, x, w, b, r=rest: c.conv(x, w, b, *r),
+        torch_conv,
+        x,
+        w,
+        b,
+        atol=1e-5,
+    )
     if name in ("plain", "1d"):
         for dtype, tolerance in ((torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
             case(
@@ -106,9 +134,23 @@ DECONVOLUTIONS = {
 DECONV = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 for name, (rank, shape, *rest) in DECONVOLUTIONS.items():
     stride, padding, extra, dilation, groups = rest
-    x, w, b = normal(2, 3, *(5, 4, 3)[:rank]), normal(*shape, seed=1), normal(shape[1] * groups, seed=2)
+    x, w, b = (
+        normal(2, 3, *(5, 4, 3)[:rank]),
+        normal(*shape, seed=1),
+        normal(shape[1] * groups, seed=2),
+    )
 
-    def torch_deconv(x, w, b, rank=rank, stride=stride, padding=padding, extra=extra, groups=groups, dilation=dilation):
+    def torch_deconv(
+        x,
+        w,
+        b,
+        rank=rank,
+        stride=stride,
+        padding=padding,
+        extra=extra,
+        groups=groups,
+        dilation=dilation,
+    ):
         """torch's transposed convolution."""
         return DECONV[rank](x, w, b, stride, padding, extra, groups, dilation)
 
@@ -198,8 +240,13 @@ case(
     normal(2, 3, 5, 4, 6),
 )
 
-# ---- resizing --------------------------------------------------------------------------------------------------------
-TORCH_MODE = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
+# ---- resizing ------------------------------------------------------------------------------------
+TORCH_MODE = {
+    ("linear", 1): "linear",
+    ("linear", 2): "bilinear",
+    ("linear", 3): "trilinear",
+    ("cubic", 2): "bicubic",
+}
 for mode in ("nearest", "nearest-exact", "linear", "cubic"):
     for rank in (1, 2, 3):
         if mode == "cubic" and rank != 2:
@@ -209,8 +256,12 @@ for mode in ("nearest", "nearest-exact", "linear", "cubic"):
                 flags = {"align_corners": aligned} if mode in ("linear", "cubic") else {}
                 case(
                     f"resize-{mode}-{rank}d-{old}-{new}-{aligned}",
-                    lambda c, x, m=mode, n=new, a=aligned, r=rank: c.resize(x, (n,) * r, m, a, (None,) * r),
-                    lambda x, m=TORCH_MODE.get((mode, rank), mode), n=new, f=flags: F.interpolate(x, n, mode=m, **f),
+                    lambda c, x, m=mode, n=new, a=aligned, r=rank: c.resize(
+                        x, (n,) * r, m, a, (None,) * r
+                    ),
+                    lambda x, m=TORCH_MODE.get((mode, rank), mode), n=new, f=flags: F.interpolate(
+                        x, n, mode=m, **f
+                    ),
                     normal(2, 3, *(old, old, old)[:rank]),
                     atol=1e-5,
                 )
@@ -260,7 +311,7 @@ case(
     atol=1e-5,
 )
 
-# ---- normalisation, attention ----------------------------------------------------------------------------------------
+# ---- normalisation, attention --------------------------------------------------------------------
 for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)):
     for shape in ((2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 3, 2)):
         factor, term = normal(3).to(dtype), normal(3, seed=1).to(dtype)
@@ -275,7 +326,9 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bf
         )
     case(
         f"conv-no-bias-{dtype}".replace("torch.", ""),
-        lambda c, x, w=normal(4, 3, 3, 3).to(dtype): c.conv(x, w, None, (1, 1), [(1, 1)] * 2, (1, 1), 1),
+        lambda c, x, w=normal(4, 3, 3, 3).to(dtype): c.conv(
+            x, w, None, (1, 1), [(1, 1)] * 2, (1, 1), 1
+        ),
         lambda x, w=normal(4, 3, 3, 3).to(dtype): F.conv2d(x, w, None, 1, 1),
         normal(2, 3, 5, 5).to(dtype),
         rtol=tolerance,
@@ -324,7 +377,9 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
         case(
             f"attention-{label}-{kind}",
             lambda c, q, k, v, m=None, s=kind == "causal": c.attention(q, k, v, m, s, 0.25),
-            lambda q, k, v, m=None, s=kind == "causal": F.scaled_dot_product_attention(q, k, v, m, 0.0, s, scale=0.25),
+            lambda q, k, v, m=None, s=kind == "causal": F.scaled_dot_product_attention(
+                q, k, v, m, 0.0, s, scale=0.25
+            ),
             q,
             k,
             v,

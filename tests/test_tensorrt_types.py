@@ -1,7 +1,8 @@
-"""Weakly typed networks, as TensorRT 8.6 has: what the context says about types before the build, on TensorRT-RTX.
+"""Weakly typed networks, as TensorRT 8.6 has: what the context says about types before the build,
+on TensorRT-RTX.
 
-TensorRT-RTX knows the type of every tensor when its layer is added. Here it is made to forget, as 8.6 does, the context
-works with what it infers itself, and in the end both are compared.
+TensorRT-RTX knows the type of every tensor when its layer is added. Here it is made to forget, as
+8.6 does, the context works with what it infers itself, and in the end both are compared.
 """
 
 from __future__ import annotations
@@ -51,9 +52,17 @@ class Weak:
             return layer
 
         for owner, name, value in [
-            (trt.ITensor, "dtype", property(self._guess, lambda tensor, kind: self._expect(tensor, kind))),
+            (
+                trt.ITensor,
+                "dtype",
+                property(self._guess, lambda tensor, kind: self._expect(tensor, kind)),
+            ),
             (trt.INetworkDefinition, "add_constant", remembering),
-            (trt.ILayer, "set_output_type", lambda layer, i, kind: self._expect(layer.get_output(i), kind)),
+            (
+                trt.ILayer,
+                "set_output_type",
+                lambda layer, i, kind: self._expect(layer.get_output(i), kind),
+            ),
             (trt.ILayer, "precision", property(None, self._precision)),
             (tensorrt_base, "is_weakly_typed", lambda network: True),
         ]:
@@ -109,7 +118,9 @@ def test_programs(case, weak, monkeypatch):
 
 @pytest.mark.parametrize("case", PRIMITIVES, ids=lambda case: case.name)
 def test_primitives(case, weak, monkeypatch):
-    if case.name.startswith("sort-dynamic"):  # its top-k takes no integers, and comparing all pairs needs sizes
+    if case.name.startswith(
+        "sort-dynamic"
+    ):  # its top-k takes no integers, and comparing all pairs needs sizes
         with pytest.raises(ConversionError, match="known only when the engine runs"):
             define_primitive(case, TensorRTContext)
         return
@@ -119,7 +130,9 @@ def test_primitives(case, weak, monkeypatch):
     check_types(network, tensorrt_base._STATES[network].types)
     got = simulate(network, [value.clone() for value in case.inputs])
     for actual, wanted in zip(got.values(), as_tuple(case.reference(*case.inputs)), strict=True):
-        torch.testing.assert_close(actual, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, check_stride=False)
+        torch.testing.assert_close(
+            actual, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, check_stride=False
+        )
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)

@@ -1,7 +1,7 @@
 """A process that builds and runs cases of the operator table on the GPU, a list of names at a time.
 
-It reads a line of JSON per list and writes one per case: what became of it. Cases share a network, as a build costs
-seconds; a network that does not build or run is given back to be split.
+It reads a line of JSON per list and writes one per case: what became of it. Cases share a network,
+    as a build costs seconds; a network that does not build or run is given back to be split.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def _builder() -> Any:
 
 
 class Prepared:
-    """A case that can be added to networks: its trace, its inputs, its outputs and whether it has float16 parts.
+    """A case that can be added to networks: its trace, its inputs, its outputs and whether it has
+    float16 parts.
 
-    Cases with and without do not share a network: TensorRT 8.6 rounds float32 outputs of fused parts to float16 where
-    anything in the network is float16.
+    Cases with and without do not share a network: TensorRT 8.6 rounds float32 outputs of fused
+        parts to float16 where anything in the network is float16.
     """
 
     def __init__(self, case: Case):
@@ -60,7 +61,10 @@ class Prepared:
 
         ctx, name = TensorRTContext(network), self.case.name
         with use_context(ctx):
-            tensors = [ctx.input(f"{name}.in{i}", list(x.shape), x.dtype) for i, x in enumerate(self.inputs)]
+            tensors = [
+                ctx.input(f"{name}.in{i}", list(x.shape), x.dtype)
+                for i, x in enumerate(self.inputs)
+            ]
             results = [ctx.operand(y, "output") for y in self.graph.run(tensors)]
             self.outputs = [f"{name}.out{i}" for i in range(len(results))]
             ctx.finish(results, self.outputs)
@@ -80,7 +84,9 @@ class Prepared:
             try:
                 assert_same(got, wanted, max(self.case.rtol, 2e-5), narrow)
             except AssertionError as error:
-                problems.append(f"from {oracle}: {error}; got {_some(got)}, expected {_some(wanted)}")
+                problems.append(
+                    f"from {oracle}: {error}; got {_some(got)}, expected {_some(wanted)}"
+                )
         return (DIFFERS, "; ".join(problems)) if problems else (AGREED, "")
 
 
@@ -133,7 +139,9 @@ def _record(name: str, outcome: str, detail: str) -> Record:
 def run(names: Sequence[str]) -> list[Record]:
     """The outcome of each case; {"split": names} for those whose common network failed."""
     prepared = {name: _prepare(name) for name in names}
-    records = [_record(name, *found) for name, found in prepared.items() if isinstance(found, tuple)]
+    records = [
+        _record(name, *found) for name, found in prepared.items() if isinstance(found, tuple)
+    ]
     ready = [found for found in prepared.values() if isinstance(found, Prepared)]
     for half in (False, True):
         records += _group([found for found in ready if found.half == half])
@@ -151,7 +159,8 @@ def _group(cases: Sequence[Prepared]) -> list[Record]:
 
 
 def main() -> None:
-    """Serve lists of names until the standard input ends; libraries that print get the standard error."""
+    """Serve lists of names until the standard input ends; libraries that print get the standard
+    error."""
     out, sys.stdout = sys.stdout, sys.stderr
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)

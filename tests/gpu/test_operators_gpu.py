@@ -1,8 +1,10 @@
-"""The operator table on a GPU: every case that this TensorRT can express, as engines, against PyTorch and ``simulate``.
+"""The operator table on a GPU: every case that this TensorRT can express, as engines, against
+PyTorch and ``simulate``.
 
-Building is bound by the CPU, so several processes build at once, many cases in one network. A network that fails, or
-takes its process with it, is split until the case is found. OPERATORS_JSON names a file for what became of each case,
-OPERATORS_ONLY one with the names of the only cases to run, a line each.
+Building is bound by the CPU, so several processes build at once, many cases in one network. A
+network that fails, or takes its process with it, is split until the case is found. OPERATORS_JSON
+names a file for what became of each case, OPERATORS_ONLY one with the names of the only cases to
+run, a line each.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Table:
                 except queue.Empty:
                     continue
                 left = self.end - time.monotonic()
-                records, problem, _ = worker.call({"names": names, "skip": 0}, max(min(SILENCE, left), 1))
+                records, problem, _ = worker.call(
+                    {"names": names, "skip": 0}, max(min(SILENCE, left), 1)
+                )
                 if time.monotonic() < self.end:
                     self._take(names, records, problem)
         finally:
@@ -98,7 +102,12 @@ def _report(outcomes: dict[str, Outcome], seconds: float) -> str:
     if os.environ.get("OPERATORS_JSON"):
         with open(os.environ["OPERATORS_JSON"], "w") as file:
             table = {name: [o["outcome"], o["detail"]] for name, o in outcomes.items()}
-            report = {"library": trt_api.version(), "seconds": seconds, "counts": counts, "outcomes": table}
+            report = {
+                "library": trt_api.version(),
+                "seconds": seconds,
+                "counts": counts,
+                "outcomes": table,
+            }
             json.dump(report, file, indent=1)
     words = ", ".join(f"{number} {word}" for word, number in counts.most_common())
     return f"operators on {trt_api.version()} in {seconds:.0f} s: {words}"

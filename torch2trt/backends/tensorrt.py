@@ -1,7 +1,7 @@
 """The TensorRT context: every primitive as layers of one ``INetworkDefinition``.
 
-Runs with TensorRT 8.6, 10, 11 and TensorRT-RTX; what a release lacks is found by attribute and composed from
-what it has.
+Runs with TensorRT 8.6, 10, 11 and TensorRT-RTX; what a release lacks is found by attribute and
+composed from what it has.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ log = logging.getLogger("torch2trt.tensorrt")
 
 
 class TensorRTContext(ResizeMixin):
-    """Emits into a network with explicit batch dimension; its symbolic tensors are the network's own ``ITensor``.
+    """Emits into a network with explicit batch dimension; its symbolic tensors are the network's
+    own ``ITensor``.
 
-    Every layer is named after the node that it came from, and constants that come from the module carry weight names
-    (``weight_dict``), so that an engine can be refitted.
+    Every layer is named after the node that it came from, and constants that come from the module
+    carry weight names (``weight_dict``), so that an engine can be refitted.
     """
 
     name = "tensorrt"
@@ -34,7 +35,8 @@ class TensorRTContext(ResizeMixin):
     def __init__(self, network: Any) -> None:
         if getattr(network, "has_implicit_batch_dimension", False):
             raise ConversionError(
-                "the network has an implicit batch dimension; make it with 1 << int(NetworkDefinitionCreationFlag."
+                "the network has an implicit batch dimension; make it with 1 << "
+                "int(NetworkDefinitionCreationFlag."
                 "EXPLICIT_BATCH), or with torch2trt.backends.trt_api.create_network(builder)"
             )
         super().__init__(network)
@@ -53,7 +55,10 @@ class TensorRTContext(ResizeMixin):
         """
         marked = []
         for i, tensor in enumerate(outputs):
-            if self.dtype(tensor) == torch.uint8 and self.kind_of(tensor) != self.trt.DataType.UINT8:
+            if (
+                self.dtype(tensor) == torch.uint8
+                and self.kind_of(tensor) != self.trt.DataType.UINT8
+            ):
                 tensor = self._through_floats(tensor, self.trt.DataType.UINT8)
             if tensor.is_network_input or tensor.is_network_output:
                 tensor = self.out(self.network.add_identity(tensor))
@@ -69,19 +74,22 @@ class TensorRTContext(ResizeMixin):
         return marked
 
     def _warn_of_rounding(self, output: Tensor, kind: Any) -> None:
-        """float32 results of a weakly typed network with float16 parts, unless they are float16 cast to float32."""
+        """float32 results of a weakly typed network with float16 parts, unless they are float16
+        cast to float32."""
         types = self._state.types
         kinds = self.trt.DataType
         mixed = kind == kinds.FLOAT and kinds.HALF in types.known()
         if mixed and types.computed_in(self.network, output) != kinds.HALF:
             log.warning(
-                "output %r: %s may round float32 values of a network with float16 parts to float16; give the "
+                "output %r: %s may round float32 values of a network with float16 parts to "
+                "float16; give the "
                 "parts engines of their own where that matters",
                 output.name, trt_api.version(),
             )  # fmt: skip
 
     def _declare(self, output: Tensor, kind: Any) -> None:
-        """A weakly typed network converts an output to the type that it declares, and fails where it cannot."""
+        """A weakly typed network converts an output to the type that it declares, and fails where
+        it cannot."""
         self._state.types.set(output, kind)
         if output.dtype != kind:
             output.dtype = kind

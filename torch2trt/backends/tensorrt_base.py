@@ -1,4 +1,5 @@
-"""What every TensorRT primitive is built from: layers with names, constants with names, dtypes and ranks."""
+"""What every TensorRT primitive is built from: layers with names, constants with names, dtypes and
+ranks."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     Attributes:
         network: the ``INetworkDefinition`` that is being defined.
         index_dtype: the dtype of shapes and of index tables.
-        weight_dict: the constants by weight name, as they were given (TensorRT may hold them in another dtype).
+        weight_dict: the constants by weight name, as they were given (TensorRT may hold them in
+            another dtype).
     """
 
     def __init__(self, network: Any) -> None:
@@ -74,7 +76,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 
-    # ---- names and layers --------------------------------------------------------------------------------------------
+    # ---- names and layers ------------------------------------------------------------------------
     def unique(self, role: str = "") -> str:
         """A name that no layer, tensor or weight of the network has yet."""
         base = f"{self.scope}.{role}" if role else self.scope
@@ -90,7 +92,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """Name a layer and its outputs after the current node, and return the output `index`.
 
         Raises:
-            UnsupportedOpError: `layer` is None, that is, TensorRT refused it; with TensorRT's reason.
+            UnsupportedOpError: `layer` is None, that is, TensorRT refused it; with TensorRT's
+                reason.
         """
         self.check(layer)
         name = self.unique()
@@ -122,7 +125,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return added
 
     def _constrain(self, layer: Any) -> None:
-        """Let a layer that takes floats compute in the type of its inputs, and give what it is known to give."""
+        """Let a layer that takes floats compute in the type of its inputs, and give what it is
+        known to give."""
         types = self._state.types.learn(self.network, layer)
         floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
         inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
@@ -139,7 +143,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """Whether this release has a feature: a network method, or a dotted name."""
         return trt_api.supports(feature)
 
-    # ---- tensors -----------------------------------------------------------------------------------------------------
+    # ---- tensors ---------------------------------------------------------------------------------
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, self.trt.ITensor)
 
@@ -147,11 +151,16 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return isinstance(value, SymInt)
 
     def kind_of(self, x: Tensor) -> Any:
-        """The ``DataType`` of a tensor; weakly typed networks do not know it themselves before the build."""
+        """The ``DataType`` of a tensor; weakly typed networks do not know it themselves before the
+        build."""
         return self._state.types.of(self.network, x) if self._weakly_typed else x.dtype
 
     def dtype(self, x: Tensor) -> torch.dtype:
-        return torch.uint8 if self._bytes and x.name in self._bytes else trt_api.torch_dtype(self.kind_of(x))
+        return (
+            torch.uint8
+            if self._bytes and x.name in self._bytes
+            else trt_api.torch_dtype(self.kind_of(x))
+        )
 
     def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
         """int32 stands for int64 where TensorRT has no int64."""
@@ -171,7 +180,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             raise self.refuse(str(error)) from error
 
     def movable(self, x: Tensor) -> Tensor:
-        """What layers that only move data take for `x`: TensorRT has uint8 at inputs and outputs of the network alone.
+        """What layers that only move data take for `x`: TensorRT has uint8 at inputs and outputs of
+        the network alone.
 
         Between them uint8 values are int32 tensors that ``dtype`` knows to be uint8.
         """
@@ -179,7 +189,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._through_floats(x, kinds.INT32) if self.kind_of(x) == kinds.UINT8 else x
 
     def _through_floats(self, x: Tensor, kind: Any) -> Tensor:
-        """Between uint8 and int32; 8.6 converts uint8 from and to floats only, which hold it exactly."""
+        """Between uint8 and int32; 8.6 converts uint8 from and to floats only, which hold it
+        exactly."""
         if self._weakly_typed:
             x = self.out(self.network.add_cast(x, self.trt.DataType.FLOAT))
         return self.out(self.network.add_cast(x, kind))
@@ -201,12 +212,13 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._state.taken.add(name)
         return self.check(self.network.add_input(name, self.kind(dtype), dims))
 
-    # ---- constants ---------------------------------------------------------------------------------------------------
+    # ---- constants -------------------------------------------------------------------------------
     def weights(self, tensor: torch.Tensor, role: str) -> Any:
         """``trt.Weights`` over the values of `tensor`, named ``scope.role`` for refit.
 
-        The memory is contiguous, shared with `tensor` where that is on the CPU, and lives as long as the network. The
-        name is set by ``check`` when the layer exists, because TensorRT names only weights that a layer has.
+        The memory is contiguous, shared with `tensor` where that is on the CPU, and lives as long
+        as the network. The name is set by ``check`` when the layer exists, because TensorRT names
+        only weights that a layer has.
         """
         weights = self.plain_weights(tensor)
         if tensor.numel():
@@ -223,7 +235,9 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         if tensor.dtype == torch.int64 and not self.has("DataType.INT64"):
             tensor = self._as_int32(tensor)
         if tensor.dtype not in (*FLOATS, *INTS, torch.bool):
-            raise self.refuse(f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64")
+            raise self.refuse(
+                f"TensorRT has no constants of {tensor.dtype}, cast them to float32 or int64"
+            )
         if not tensor.numel():
             return self.no_weights(tensor.dtype)
         array = tensor.cpu().contiguous().numpy()
@@ -237,13 +251,18 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def _as_int32(self, tensor: torch.Tensor) -> torch.Tensor:
         outside = tensor[(tensor < _INT32.min) | (tensor > _INT32.max)]
         if outside.numel():
-            raise self.refuse(f"{trt_api.version()} has no int64, and {outside[0].item()} does not fit int32")
+            raise self.refuse(
+                f"{trt_api.version()} has no int64, and {outside[0].item()} does not fit int32"
+            )
         return tensor.to(torch.int32)
 
-    def constant(self, value: torch.Tensor, role: str = "constant", shape: Sequence[int] | None = None) -> Tensor:
+    def constant(
+        self, value: torch.Tensor, role: str = "constant", shape: Sequence[int] | None = None
+    ) -> Tensor:
         """A constant under the weight name ``scope.role``.
 
-        bfloat16 values are stored as float32 and cast in the network, which is exact and readable by every release.
+        bfloat16 values are stored as float32 and cast in the network, which is exact and readable
+        by every release.
 
         Args:
             value: the values; a 0-d float64 counts as a number and becomes float32.
@@ -254,7 +273,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._constant_layer(value, self.weights(value, role), shape)
 
     def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Tensor:
-        """A constant without a weight name; float64 becomes float32. Equal numbers are one layer."""
+        """A constant without a weight name; float64 becomes float32. Equal numbers share it."""
         if value.dtype == torch.float64:
             value = value.float()
         if value.numel() != 1:
@@ -268,13 +287,16 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._numbers[key]
 
     def value_of(self, x: Operand) -> torch.Tensor | None:
-        """The values of a constant, or of a literal of one element; None for what the engine computes."""
+        """The values of a constant, or of a literal of one element; None for what the engine
+        computes."""
         return self._values.get(x.name) if self.is_tensor(x) else x
 
     def _number(self, value: torch.Tensor) -> torch.Tensor:
         return value.float() if value.dtype == torch.float64 and value.dim() == 0 else value
 
-    def _constant_layer(self, value: torch.Tensor, weights: Any, shape: Sequence[int] | None) -> Tensor:
+    def _constant_layer(
+        self, value: torch.Tensor, weights: Any, shape: Sequence[int] | None
+    ) -> Tensor:
         shape = tuple(value.shape) if shape is None else tuple(shape)
         layer = self.check(self.network.add_constant(shape, weights))
         if self._weakly_typed and value.dtype == torch.float16:
@@ -289,7 +311,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """A literal of one element with `rank` dimensions."""
         return self.literal(torch.tensor(value, dtype=dtype), (1,) * rank)
 
-    # ---- ranks and dtypes --------------------------------------------------------------------------------------------
+    # ---- ranks and dtypes ------------------------------------------------------------------------
     def align(self, *operands: Operand) -> list[Tensor]:
         """The operands as symbolic tensors of one rank (1s are prepended) and one dtype.
 
@@ -301,7 +323,9 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         dtypes = [self.dtype(x) for x in aligned]
         if len(set(dtypes)) > 1:
             got = ", ".join(map(str, dtypes))
-            raise self.refuse(f"the operands of one layer have the dtypes {got}, expected one dtype")
+            raise self.refuse(
+                f"the operands of one layer have the dtypes {got}, expected one dtype"
+            )
         return aligned
 
     def _with_rank(self, x: Operand, rank: int) -> Tensor:
@@ -311,7 +335,11 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         if not missing:
             return x
         shape = (1,) * missing + self.shape(x)
-        return self.literal(self._values[x.name], shape) if x.name in self._values else self.reshape(x, shape)
+        return (
+            self.literal(self._values[x.name], shape)
+            if x.name in self._values
+            else self.reshape(x, shape)
+        )
 
     def axes(self, dims: Sequence[int]) -> int:
         """TensorRT's bit mask of axes."""

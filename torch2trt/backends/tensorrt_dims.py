@@ -23,8 +23,9 @@ _OPERATIONS = {
 class SymInt:
     """An integer that the engine computes, as a tensor of one element in the network.
 
-    ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what is trivial. The
-    same dimension of the same tensor is always the same object; two objects are equal only when they are identical.
+    ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what
+    is trivial. The same dimension of the same tensor is always the same object; two objects are
+    equal only when they are identical.
     """
 
     def __init__(self, context: Any, name: str, make: Callable[[], Tensor]) -> None:
@@ -81,8 +82,10 @@ class SymInt:
 
     def _unknown(self, *_: object) -> bool:
         raise ConversionError(
-            f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be compared, be a "
-            "condition or become a Python number; make this dimension static, or compute with tensors"
+            f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be "
+            "compared, be a "
+            "condition or become a Python number; make this dimension static, or compute with "
+            "tensors"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _unknown
@@ -129,7 +132,9 @@ class DimsMixin:
     def _dim(self, x: Tensor, axis: int) -> SymInt:
         key = (x.name, axis)
         if key not in self._dims:
-            self._dims[key] = SymInt(self, f"size({x.name}, {axis})", lambda: self._size_of(x, axis))
+            self._dims[key] = SymInt(
+                self, f"size({x.name}, {axis})", lambda: self._size_of(x, axis)
+            )
         return self._dims[key]
 
     def _size_of(self, x: Tensor, axis: int) -> Tensor:
@@ -150,12 +155,16 @@ class DimsMixin:
             return simple
         key = (name, a, b)
         if key not in self._results:
-            self._results[key] = SymInt(self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b))
+            self._results[key] = SymInt(
+                self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b)
+            )
         return self._results[key]
 
     def _dim_layer(self, name: str, a: Dim, b: Dim) -> Tensor:
         operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
-        return self.out(self.network.add_elementwise(self.dim_tensor(a), self.dim_tensor(b), operation))
+        return self.out(
+            self.network.add_elementwise(self.dim_tensor(a), self.dim_tensor(b), operation)
+        )
 
     def dim_tensor(self, dim: Dim) -> Tensor:
         """A dimension as a 1-d tensor of one element."""

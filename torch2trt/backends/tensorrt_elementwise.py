@@ -1,8 +1,9 @@
 """Elementwise primitives of TensorRT: casts, unary and binary operations, selection.
 
-NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT promises nothing about NaN in SIGN and in
-activations; ``sign``, ``relu`` and ``clip`` are these plain layers. Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``, ``mul`` and
-``atan2`` as far as TensorRT keeps it.
+NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT promises nothing about
+    NaN in SIGN and in activations; ``sign``, ``relu`` and ``clip`` are these plain layers.
+    Comparisons follow IEEE 754. Negative zero equals zero everywhere; its sign survives ``neg``,
+    ``mul`` and ``atan2`` as far as TensorRT keeps it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from .base import Operand, Tensor
 from .tensorrt_base import FLOATS, TensorRTBase
 
 _UNARY = {
-    "abs": "ABS", "neg": "NEG", "sign": "SIGN", "exp": "EXP", "log": "LOG", "sqrt": "SQRT", "reciprocal": "RECIP",
-    "sin": "SIN", "cos": "COS", "tan": "TAN", "asin": "ASIN", "acos": "ACOS", "atan": "ATAN", "sinh": "SINH",
-    "cosh": "COSH", "asinh": "ASINH", "acosh": "ACOSH", "atanh": "ATANH", "ceil": "CEIL", "floor": "FLOOR",
+    "abs": "ABS", "neg": "NEG", "sign": "SIGN", "exp": "EXP", "log": "LOG", "sqrt": "SQRT",
+    "reciprocal": "RECIP",
+    "sin": "SIN", "cos": "COS", "tan": "TAN", "asin": "ASIN", "acos": "ACOS", "atan": "ATAN",
+    "sinh": "SINH",
+    "cosh": "COSH", "asinh": "ASINH", "acosh": "ACOSH", "atanh": "ATANH", "ceil": "CEIL",
+    "floor": "FLOOR",
     "round": "ROUND", "erf": "ERF",
 }  # fmt: skip
 _ACTIVATION = {"tanh": "TANH", "sigmoid": "SIGMOID", "relu": "RELU"}
 _BINARY = {
-    "add": "SUM", "sub": "SUB", "mul": "PROD", "div": "DIV", "maximum": "MAX", "minimum": "MIN", "eq": "EQUAL",
+    "add": "SUM", "sub": "SUB", "mul": "PROD", "div": "DIV", "maximum": "MAX", "minimum": "MIN",
+    "eq": "EQUAL",
     "lt": "LESS", "gt": "GREATER", "logical_and": "AND", "logical_or": "OR", "logical_xor": "XOR",
 }  # fmt: skip
 _BOOL_BINARY = {
@@ -37,7 +42,7 @@ _NARROW = (torch.uint8, torch.int8)
 class ElementwiseMixin(TensorRTBase):
     """cast, unary, binary and where; see ``SymbolicContext`` for their meaning."""
 
-    # ---- casts -----------------------------------------------------------------------------------------------------
+    # ---- casts -----------------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         have = self.dtype(x)
         if have == dtype:
@@ -46,11 +51,21 @@ class ElementwiseMixin(TensorRTBase):
             moved = self.movable(x)
             return self.cast(self.out(self.network.add_identity(x)) if moved is x else moved, dtype)
         if dtype in _NARROW:
-            return self.back(self.cast(x, torch.int32), dtype) if have == torch.bool else self._wrap_narrow(x, dtype)
+            return (
+                self.back(self.cast(x, torch.int32), dtype)
+                if have == torch.bool
+                else self._wrap_narrow(x, dtype)
+            )
         if dtype == torch.bool and have in FLOATS:
             return self._not(self._with("EQUAL", x, 0))
-        if self._weakly_typed and have == torch.float16 and self._state.types.only_moved(self.network, x):
-            x = self._with("PROD", x, 1)  # 8.6 drops a cast to float16 and back; what is computed between, it keeps
+        if (
+            self._weakly_typed
+            and have == torch.float16
+            and self._state.types.only_moved(self.network, x)
+        ):
+            x = self._with(
+                "PROD", x, 1
+            )  # 8.6 drops a cast to float16 and back; what is computed between, it keeps
         return self.back(x, dtype)
 
     def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -59,11 +74,13 @@ class ElementwiseMixin(TensorRTBase):
             x = self.cast(x, torch.int32)
         low = torch.iinfo(dtype).min
         lifted = self._with("SUB", x, low) if low else x
-        wrapped = self._int_division("remainder", lifted, self.number(256, self.dtype(x), self.rank(x)))
+        wrapped = self._int_division(
+            "remainder", lifted, self.number(256, self.dtype(x), self.rank(x))
+        )
         wrapped = self._with("SUM", wrapped, low) if low else wrapped
         return self.back(self.cast(wrapped, torch.int32), dtype)
 
-    # ---- unary -----------------------------------------------------------------------------------------------------
+    # ---- unary -----------------------------------------------------------------------------------
     def unary(self, name: str, x: Tensor) -> Tensor:
         dtype = self.dtype(x)
         if name in ("isnan", "isinf"):
@@ -81,7 +98,9 @@ class ElementwiseMixin(TensorRTBase):
             raise self.refuse(f"unary {name} of {dtype} is not available")
         return composed(x)
 
-    def activation(self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None) -> Tensor:
+    def activation(
+        self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
+    ) -> Tensor:
         """An activation layer by the name of its ``ActivationType``."""
         layer = self.check(self.network.add_activation(x, getattr(self.trt.ActivationType, kind)))
         if alpha is not None:
@@ -99,7 +118,9 @@ class ElementwiseMixin(TensorRTBase):
     def _is_special(self, name: str, x: Tensor) -> Tensor:
         if self.dtype(x) not in FLOATS:
             zero = self.number(0, torch.int32, self.rank(x))
-            return self.binary("lt", self.elementwise("PROD", self.cast(x, torch.int32), zero), zero)
+            return self.binary(
+                "lt", self.elementwise("PROD", self.cast(x, torch.int32), zero), zero
+            )
         if name == "isnan" and not self.has("UnaryOperation.ISNAN"):
             return self._not(self.elementwise("EQUAL", x, x))
         return self._unary_layer(name.upper(), x)
@@ -126,7 +147,9 @@ class ElementwiseMixin(TensorRTBase):
 
     def _with(self, kind: str, x: Tensor, value: float, swapped: bool = False) -> Tensor:
         constant = self.number(value, self.dtype(x), self.rank(x))
-        return self.elementwise(kind, constant, x) if swapped else self.elementwise(kind, x, constant)
+        return (
+            self.elementwise(kind, constant, x) if swapped else self.elementwise(kind, x, constant)
+        )
 
     def _rsqrt(self, x: Tensor) -> Tensor:
         return self._unary_layer("RECIP", self._unary_layer("SQRT", x))
@@ -150,26 +173,35 @@ class ElementwiseMixin(TensorRTBase):
         negative = self._with("LESS", x, 0)
         return self._select(negative, self._unary_layer("CEIL", x), self._unary_layer("FLOOR", x))
 
-    # ---- binary ----------------------------------------------------------------------------------------------------
+    # ---- binary ----------------------------------------------------------------------------------
     def elementwise(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
-        """An elementwise layer by the name of its ``ElementWiseOperation``; ranks and dtypes are equal already."""
+        """An elementwise layer by the name of its ``ElementWiseOperation``; ranks and dtypes are
+        equal already."""
         if self._weakly_typed and kind in _SWAPPED:
-            for x, value, relation in ((a, self.value_of(b), kind), (b, self.value_of(a), _SWAPPED[kind])):
+            for x, value, relation in (
+                (a, self.value_of(b), kind),
+                (b, self.value_of(a), _SWAPPED[kind]),
+            ):
                 if value is not None and bool(value.isinf()):
                     return self._compare_infinity(relation, x, value.item())
         return self._elementwise_layer(kind, a, b)
 
     def _compare_infinity(self, kind: str, x: Tensor, infinity: float) -> Tensor:
-        """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the largest finite one."""
+        """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the
+        largest finite one."""
         largest = math.copysign(torch.finfo(self.dtype(x)).max, infinity)
         beyond, within = ("GREATER", "LESS") if infinity > 0 else ("LESS", "GREATER")
         if kind == within:
-            return self.elementwise("OR", self._with(kind, x, largest), self._with("EQUAL", x, largest))
+            return self.elementwise(
+                "OR", self._with(kind, x, largest), self._with("EQUAL", x, largest)
+            )
         outside = self._with(beyond, x, largest)
         return outside if kind == "EQUAL" else self.elementwise("LESS", x, x)
 
     def _elementwise_layer(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
-        return self.out(self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind)))
+        return self.out(
+            self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind))
+        )
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
         if name == "pow" and self.rank(b) == 0 and self.dtype_of(a) in FLOATS:
@@ -228,14 +260,27 @@ class ElementwiseMixin(TensorRTBase):
         result = self.binary(name, self._in_int32(a), self._in_int32(b))
         if self.dtype(result) == torch.bool:
             return result
-        return self._wrap_narrow(result, dtype) if name in ("add", "sub", "mul", "pow") else self.back(result, dtype)
+        return (
+            self._wrap_narrow(result, dtype)
+            if name in ("add", "sub", "mul", "pow")
+            else self.back(result, dtype)
+        )
 
     def _in_int32(self, x: Tensor) -> Tensor:
         value = self.value_of(x)
-        return self.cast(x, torch.int32) if value is None else self.literal(value.int(), tuple(x.shape))
+        return (
+            self.cast(x, torch.int32)
+            if value is None
+            else self.literal(value.int(), tuple(x.shape))
+        )
 
     def _int_division(self, name: str, a: Tensor, b: Tensor) -> Tensor:
-        kind = {"floordiv": "FLOOR_DIV", "remainder": "FLOOR_DIV", "truncdiv": "DIV", "fmod": "DIV"}.get(name)
+        kind = {
+            "floordiv": "FLOOR_DIV",
+            "remainder": "FLOOR_DIV",
+            "truncdiv": "DIV",
+            "fmod": "DIV",
+        }.get(name)
         if kind is None:
             raise self.refuse(f"binary {name} of {self.dtype(a)} is not available")
         quotient = self.elementwise(kind, a, b)
@@ -255,10 +300,12 @@ class ElementwiseMixin(TensorRTBase):
             root = self._unary_layer("SQRT", a)
             return root if exponent == 0.5 else self._unary_layer("RECIP", root)
         if exponent in (-1, -2):
-            return self._unary_layer("RECIP", a if exponent == -1 else self.elementwise("PROD", a, a))
+            return self._unary_layer(
+                "RECIP", a if exponent == -1 else self.elementwise("PROD", a, a)
+            )
         return self._with("POW", a, exponent)
 
-    # ---- selection -------------------------------------------------------------------------------------------------
+    # ---- selection -------------------------------------------------------------------------------
     def where(self, condition: Operand, a: Operand, b: Operand) -> Tensor:
         rank = max(self.rank(x) for x in (condition, a, b))
         condition = self._with_rank(condition, rank)
@@ -267,7 +314,9 @@ class ElementwiseMixin(TensorRTBase):
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
         result = self.back(self._select(condition, a, b), dtype)
-        if dtype in FLOATS and any(v is not None and bool(v.isinf().any()) for v in map(self.value_of, (a, b))):
+        if dtype in FLOATS and any(
+            v is not None and bool(v.isinf().any()) for v in map(self.value_of, (a, b))
+        ):
             self._infinite.add(result.name)
         return result
 

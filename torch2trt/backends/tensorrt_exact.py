@@ -1,8 +1,9 @@
-"""Elementwise operations that TensorRT lacks, composed without loss: remainders of floats, atan2, integer bits.
+"""Elementwise operations that TensorRT lacks, composed without loss: remainders of floats, atan2,
+integer bits.
 
-Remainders of floats are exact as long as the quotient stays below 2**24; the product ``divisor * quotient`` is formed
-with its rounding error (Dekker's two-product), because a plain ``a - b * floor(a / b)`` is off by a whole divisor where
-``a / b`` rounds up to an integer.
+Remainders of floats are exact as long as the quotient stays below 2**24; the product ``divisor *
+quotient`` is formed with its rounding error (Dekker's two-product), because a plain ``a - b *
+floor(a / b)`` is off by a whole divisor where ``a / b`` rounds up to an integer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _SPLITTER = 4097.0  # 2**12 + 1: cuts a float32 into two halves of 12 bits
 class ExactMixin(ElementwiseMixin):
     """The composed part of ``binary``."""
 
-    # ---- floats ----------------------------------------------------------------------------------------------------
+    # ---- floats ----------------------------------------------------------------------------------
     def _float_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         if name == "atan2":
             return self._atan2(a, b)
@@ -40,7 +41,9 @@ class ExactMixin(ElementwiseMixin):
         return self.cast(self._floor_quotient(a, b, fmod, crosses), dtype)
 
     def _floor_quotient(self, a: Tensor, b: Tensor, fmod: Tensor, crosses: Tensor) -> Tensor:
-        whole = self._unary_layer("ROUND", self.elementwise("DIV", self.elementwise("SUB", a, fmod), b))
+        whole = self._unary_layer(
+            "ROUND", self.elementwise("DIV", self.elementwise("SUB", a, fmod), b)
+        )
         floored = self._select(crosses, self._with("SUB", whole, 1), whole)
         return self._select(self._with("EQUAL", b, 0), self.elementwise("DIV", a, b), floored)
 
@@ -49,7 +52,9 @@ class ExactMixin(ElementwiseMixin):
         quotient = self._unary_layer("FLOOR", self.elementwise("DIV", size, divisor))
         product, error = self._two_product(divisor, quotient)
         rest = self.elementwise("SUB", self.elementwise("SUB", size, product), error)
-        rest = self._select(self._with("LESS", rest, 0), self.elementwise("SUM", rest, divisor), rest)
+        rest = self._select(
+            self._with("LESS", rest, 0), self.elementwise("SUM", rest, divisor), rest
+        )
         small = self.elementwise("LESS", size, divisor)
         rest = self._select(small, size, rest)
         return self._select(self._with("LESS", a, 0), self._unary_layer("NEG", rest), rest)
@@ -68,26 +73,34 @@ class ExactMixin(ElementwiseMixin):
         return high, self.elementwise("SUB", x, high)
 
     def _atan2(self, y: Tensor, x: Tensor) -> Tensor:
-        """From the ratio of the smaller to the larger side; right for infinities, zeros and their signs."""
+        """From the ratio of the smaller to the larger side; right for infinities, zeros and their
+        signs."""
         height, width = self._unary_layer("ABS", y), self._unary_layer("ABS", x)
         steep = self.elementwise("GREATER", height, width)
-        ratio = self._select(steep, self.elementwise("DIV", width, height), self.elementwise("DIV", height, width))
+        ratio = self._select(
+            steep, self.elementwise("DIV", width, height), self.elementwise("DIV", height, width)
+        )
         ones = self.number(1, self.dtype(x), self.rank(x))
         zeros = self.number(0, self.dtype(x), self.rank(x))
         diagonal = self._select(self._with("EQUAL", width, 0), zeros, ones)
         ratio = self._select(self.elementwise("EQUAL", height, width), diagonal, ratio)
         angle = self._unary_layer("ATAN", ratio)
         angle = self._select(steep, self._with("SUB", angle, math.pi / 2, swapped=True), angle)
-        angle = self._select(self._is_negative(x), self._with("SUB", angle, math.pi, swapped=True), angle)
+        angle = self._select(
+            self._is_negative(x), self._with("SUB", angle, math.pi, swapped=True), angle
+        )
         return self._select(self._is_negative(y), self._unary_layer("NEG", angle), angle)
 
     def _is_negative(self, x: Tensor) -> Tensor:
         """The sign bit: also true for negative zero."""
-        return self.elementwise("OR", self._with("LESS", x, 0), self._with("LESS", self._unary_layer("RECIP", x), 0))
+        return self.elementwise(
+            "OR", self._with("LESS", x, 0), self._with("LESS", self._unary_layer("RECIP", x), 0)
+        )
 
-    # ---- bits ------------------------------------------------------------------------------------------------------
+    # ---- bits ------------------------------------------------------------------------------------
     def _shift(self, name: str, a: Operand, b: Operand) -> Tensor:
-        """Shifts by 0 to width - 1 bits, as factors from a table; to the right it is a floor division."""
+        """Shifts by 0 to width - 1 bits, as factors from a table; to the right it is a floor
+        division."""
         dtype = self.dtype_of(a)
         if dtype not in (torch.int32, torch.int64, torch.uint8, torch.int8):
             raise self.refuse(f"binary {name} of {dtype} is not available")
@@ -108,20 +121,26 @@ class ExactMixin(ElementwiseMixin):
         return self.binary("sub", a, b) if self.is_tensor(a) else a - b
 
     def _powers_of_two(self, exponent: Operand, dtype: torch.dtype) -> Operand:
-        table = torch.tensor([2**i for i in range(torch.iinfo(dtype).bits - 1)] + [torch.iinfo(dtype).min], dtype=dtype)
+        table = torch.tensor(
+            [2**i for i in range(torch.iinfo(dtype).bits - 1)] + [torch.iinfo(dtype).min],
+            dtype=dtype,
+        )
         if not self.is_tensor(exponent):
             return table[exponent.long()]
         return self.take(self.literal(table), exponent, 0)
 
     def _bitwise(self, name: str, a: Operand, b: Operand) -> Tensor:
-        """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by comparison."""
+        """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by
+        comparison."""
         dtype = self.dtype(a if self.is_tensor(a) else b)
         rank = max(self.rank(a), self.rank(b))
         if rank == 8:
             raise self.refuse(f"binary {name} of tensors with 8 dimensions is not available")
         width = torch.iinfo(dtype).bits - 1
         kind = {"bitwise_and": "MIN", "bitwise_or": "MAX", "bitwise_xor": "XOR"}[name]
-        powers = self.literal(torch.tensor([2**i for i in range(width)], dtype=dtype), (1,) * rank + (width,))
+        powers = self.literal(
+            torch.tensor([2**i for i in range(width)], dtype=dtype), (1,) * rank + (width,)
+        )
         bits, signs = zip(*(self._bits_and_sign(x, powers, dtype) for x in (a, b)), strict=True)
         if kind == "XOR":
             mixed = self.cast(self._not(self.elementwise("EQUAL", *bits)), dtype)
@@ -132,18 +151,26 @@ class ExactMixin(ElementwiseMixin):
         lowest = self._with("PROD", self.cast(sign, dtype), torch.iinfo(dtype).min)
         return self.elementwise("SUM", total, lowest)
 
-    def _bits_and_sign(self, x: Operand, powers: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Those of a constant are constants: TensorRT 8.6 crashes when it folds divisions of integers."""
+    def _bits_and_sign(
+        self, x: Operand, powers: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Those of a constant are constants: TensorRT 8.6 crashes when it folds divisions of
+        integers."""
         rank, value = self.rank(powers) - 1, self.value_of(x)
         if value is None:
             x = self._with_rank(x, rank)
             column = self.reshape(x, self.shape(x) + (1,))
             quotient = self.elementwise("FLOOR_DIV", column, powers)
-            return self._int_division("remainder", quotient, self._two(powers)), self._with("LESS", x, 0)
+            return self._int_division("remainder", quotient, self._two(powers)), self._with(
+                "LESS", x, 0
+            )
         if value.dtype == torch.int64 and dtype == torch.int32:
             value = self._as_int32(value)
         if value.dtype != dtype:
-            raise self.refuse(f"the operands of one layer have the dtypes {dtype}, {value.dtype}, expected one dtype")
+            raise self.refuse(
+                f"the operands of one layer have the dtypes {dtype}, {value.dtype}, expected one "
+                "dtype"
+            )
         value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
         bits = value.unsqueeze(-1) >> torch.arange(powers.shape[-1], dtype=dtype) & 1
         if self.is_tensor(x):

@@ -21,7 +21,8 @@ _SCATTER = {
 
 
 class IndexMixin(ReduceMixin):
-    """take, gather, gather_nd, scatter, scatter_nd and nonzero; see ``SymbolicContext`` for their meaning."""
+    """take, gather, gather_nd, scatter, scatter_nd and nonzero; see ``SymbolicContext`` for their
+    meaning."""
 
     def _gather_layer(self, x: Operand, index: Operand, mode: str, axis: int = 0) -> Tensor:
         dtype = self.dtype_of(x)
@@ -35,7 +36,11 @@ class IndexMixin(ReduceMixin):
     def _index(self, index: Operand) -> Tensor:
         if not self.is_tensor(index):
             return self.literal(index.to(self.index_dtype))
-        return index if self.dtype(index) in (torch.int32, torch.int64) else self.cast(index, self.index_dtype)
+        return (
+            index
+            if self.dtype(index) in (torch.int32, torch.int64)
+            else self.cast(index, self.index_dtype)
+        )
 
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
         return self._gather_layer(x, index, "DEFAULT", axis)
@@ -50,35 +55,56 @@ class IndexMixin(ReduceMixin):
         return self._gather_layer(x, index, "ELEMENT", axis)
 
     def _same_where_static(self, a: Sequence[object], b: Sequence[object]) -> bool:
-        """Equal static sizes; two dynamic sizes count as equal, as every layer checks them when the engine runs."""
-        return all(p == q if isinstance(p, int) else not isinstance(q, int) for p, q in zip(a, b, strict=True))
+        """Equal static sizes; two dynamic sizes count as equal, as every layer checks them when the
+        engine runs."""
+        return all(
+            p == q if isinstance(p, int) else not isinstance(q, int)
+            for p, q in zip(a, b, strict=True)
+        )
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
         return self._gather_layer(x, index, "ND")
 
-    # ---- scatter ---------------------------------------------------------------------------------------------------
-    def _scatter_layer(self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0) -> Tensor:
+    # ---- scatter ---------------------------------------------------------------------------------
+    def _scatter_layer(
+        self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0
+    ) -> Tensor:
         dtype = self.dtype_of(x)
         wide = torch.int32 if dtype in _NARROW else dtype
         data, updates = (self.operand(self.via(wide, value)) for value in (x, source))
         index = self._index(index)
-        layer = self.check(self.network.add_scatter(data, index, updates, getattr(self.trt.ScatterMode, mode)))
+        layer = self.check(
+            self.network.add_scatter(data, index, updates, getattr(self.trt.ScatterMode, mode))
+        )
         if mode == "ELEMENT":
             layer.axis = axis
         return self.back(self.out(layer), dtype)
 
-    def scatter(self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None) -> Tensor:
+    def scatter(
+        self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
+    ) -> Tensor:
         if reduction is None:
             return self._scatter_layer(x, index, source, "ELEMENT", axis)
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, sizes = self.shape(x), self.shape(index)
-        others = [(have, size) for i, (have, size) in enumerate(zip(shape, sizes, strict=True)) if i != axis]
+        others = [
+            (have, size)
+            for i, (have, size) in enumerate(zip(shape, sizes, strict=True))
+            if i != axis
+        ]
         if not self.is_static([shape[axis]]):
-            raise self.refuse(f"scatter with {reduction} along a dynamic dimension is not available")
+            raise self.refuse(
+                f"scatter with {reduction} along a dynamic dimension is not available"
+            )
         collected = self._collect(index, source, axis, shape[axis], reduction)
         if not self._same_where_static(*zip(*others, strict=True)) if others else False:
-            after = [0 if i == axis else have - size for i, (have, size) in enumerate(zip(shape, sizes, strict=True))]
-            collected = self.pad(collected, (0,) * len(after), after, "constant", self._neutral(source, reduction))
+            after = [
+                0 if i == axis else have - size
+                for i, (have, size) in enumerate(zip(shape, sizes, strict=True))
+            ]
+            collected = self.pad(
+                collected, (0,) * len(after), after, "constant", self._neutral(source, reduction)
+            )
         return self.binary(_SCATTER[reduction][1], x, collected)
 
     def _neutral(self, x: Tensor, reduction: str) -> float:
@@ -86,12 +112,18 @@ class IndexMixin(ReduceMixin):
             return float(reduction == "multiply")
         return extreme(self.dtype(x), largest=reduction == "minimum")
 
-    def _collect(self, index: Tensor, source: Tensor, axis: int, size: int, reduction: str) -> Tensor:
-        """Per position along `axis`, the reduction of what is sent there: one dimension more, then a reduction."""
+    def _collect(
+        self, index: Tensor, source: Tensor, axis: int, size: int, reduction: str
+    ) -> Tensor:
+        """Per position along `axis`, the reduction of what is sent there: one dimension more, then
+        a reduction."""
         rank, dims = self.rank(index), self.shape(index)
         cells = math.prod(dim for dim in dims if isinstance(dim, int)) * size
         if rank == 8 or cells > _MAX_CELLS:
-            raise self.refuse(f"scatter with {reduction} of {tuple(index.shape)} into {size} positions is too large")
+            raise self.refuse(
+                f"scatter with {reduction} of {tuple(index.shape)} into {size} positions is too "
+                "large"
+            )
         split = (*dims[:axis], 1, *dims[axis:])
         view = [1] * (rank + 1)
         view[axis] = size
@@ -108,8 +140,12 @@ class IndexMixin(ReduceMixin):
         shape = self.shape(x)
         depth = index.shape[-1]
         if not self.is_static(shape) or depth == -1:
-            raise self.refuse("scatter_nd with accumulation into a tensor of dynamic shape is not available")
-        strides = torch.tensor([math.prod(shape[i + 1 : depth]) for i in range(depth)], dtype=self.dtype(index))
+            raise self.refuse(
+                "scatter_nd with accumulation into a tensor of dynamic shape is not available"
+            )
+        strides = torch.tensor(
+            [math.prod(shape[i + 1 : depth]) for i in range(depth)], dtype=self.dtype(index)
+        )
         linear = self.binary("mul", index, self.literal(strides))
         linear = self.reduce("sum", linear, [self.rank(index) - 1], keepdim=False)
         rows, width = math.prod(shape[:depth]), math.prod(shape[depth:])
@@ -126,7 +162,7 @@ class IndexMixin(ReduceMixin):
             total = total * dim
         return total
 
-    # ---- nonzero ---------------------------------------------------------------------------------------------------
+    # ---- nonzero ---------------------------------------------------------------------------------
     def nonzero(self, x: Tensor) -> Tensor:
         if self.rank(x) == 0:
             raise self.refuse("nonzero of a 0-d tensor is not available")

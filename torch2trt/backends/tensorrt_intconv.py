@@ -1,4 +1,5 @@
-"""Convolutions of integers, which TensorRT does not have: sums of products of slices, exact as PyTorch's."""
+"""Convolutions of integers, which TensorRT does not have: sums of products of slices, exact as
+PyTorch's."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ class IntConvMixin(IndexMixin):
         x = self._fitted(x, padding)
         shape, kernel, spatial = self.shape(x), weight.shape[2:], len(stride)
         spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
-        counts = [(dim - span) // step + 1 for dim, span, step in zip(shape[2:], spans, stride, strict=True)]
+        counts = [
+            (dim - span) // step + 1
+            for dim, span, step in zip(shape[2:], spans, stride, strict=True)
+        ]
         maps, depth = weight.shape[0], weight.shape[1]
         total = None
         for offsets in itertools.product(*map(range, kernel)):
@@ -34,7 +38,9 @@ class IntConvMixin(IndexMixin):
         if bias is None:
             return result
         view = (1, maps) + (1,) * spatial
-        return self.binary("add", result, self.reshape(bias, view) if self.is_tensor(bias) else bias.reshape(view))
+        return self.binary(
+            "add", result, self.reshape(bias, view) if self.is_tensor(bias) else bias.reshape(view)
+        )
 
     def _taps(self, weight: Operand, offsets: Sequence[int], view: Sequence[int]) -> Operand:
         """The weights of one position of the window."""
@@ -58,7 +64,10 @@ class IntConvMixin(IndexMixin):
         weight = self.reshape(weight, (groups, rows // groups, columns, *kernel))
         weight = self.permute(weight, (0, 2, 1, *range(3, 3 + len(kernel))))
         weight = self.reshape(weight, (maps, rows // groups, *kernel))
-        reach = [gap * (window - 1) - pad for gap, window, pad in zip(dilation, kernel, padding, strict=True)]
+        reach = [
+            gap * (window - 1) - pad
+            for gap, window, pad in zip(dilation, kernel, padding, strict=True)
+        ]
         pads = [(low, low + extra) for low, extra in zip(reach, output_padding, strict=True)]
         return self._int_conv(x, weight, bias, (1,) * len(kernel), pads, dilation, groups)
 
@@ -69,7 +78,9 @@ class IntConvMixin(IndexMixin):
         shape = self.shape(x)
         x = self.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         none = [0] * self.rank(x)
-        x = self.pad(x, none, [step - 1 if i == axis + 1 else 0 for i in range(len(none))], "constant")
+        x = self.pad(
+            x, none, [step - 1 if i == axis + 1 else 0 for i in range(len(none))], "constant"
+        )
         x = self.reshape(x, (*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
         sizes = (*shape[:axis], (shape[axis] - 1) * step + 1, *shape[axis + 1 :])
         return self.slice(x, (0,) * len(sizes), sizes, (1,) * len(sizes))

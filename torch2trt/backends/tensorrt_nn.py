@@ -18,9 +18,9 @@ _POOL_OF_NOTHING = -1e38  # what the float32 maximum of 8.6 starts from
 
 
 class NetworkMixin(IntConvMixin):
-    """matmul, einsum, convolutions, pooling and softmax; see ``SymbolicContext`` for their meaning."""
+    """matmul, einsum, convolutions, pooling and softmax; see ``SymbolicContext``."""
 
-    # ---- products --------------------------------------------------------------------------------------------------
+    # ---- products --------------------------------------------------------------------------------
     def matmul(self, a: Operand, b: Operand) -> Tensor:
         if self.dtype_of(a) not in FLOATS:
             return self._int_matmul(*self.align(a, b))
@@ -29,14 +29,15 @@ class NetworkMixin(IntConvMixin):
         return self.out(self.network.add_matrix_multiply(a, before, b, after))
 
     def _factor(self, x: Operand) -> tuple[Operand, Any]:
-        """A factor and how the layer takes it; a transposed constant as it lies in memory, uncopied."""
+        """A factor and how the layer takes it; a transposed constant as it lies in memory,
+        uncopied."""
         operations = self.trt.MatrixOperation
         if not self.is_tensor(x) and not x.is_contiguous() and x.mT.is_contiguous():
             return x.mT, operations.TRANSPOSE
         return x, operations.NONE
 
     def _int_matmul(self, a: Tensor, b: Tensor) -> Tensor:
-        """TensorRT multiplies float matrices only: products on one more dimension, then their sum."""
+        """TensorRT multiplies float matrices only: products on one more dimension, summed."""
         rank = self.rank(a)
         left = self.reshape(a, (*self.shape(a), 1))
         right = self.reshape(b, (*self.shape(b)[:-2], 1, *self.shape(b)[-2:]))
@@ -49,7 +50,9 @@ class NetworkMixin(IntConvMixin):
         tensors = [self.operand(x) for x in xs]
         while len(tensors) > 2:
             kept = set(result).union(*terms[2:])
-            middle = "".join(letter for letter in dict.fromkeys(terms[0] + terms[1]) if letter in kept)
+            middle = "".join(
+                letter for letter in dict.fromkeys(terms[0] + terms[1]) if letter in kept
+            )
             tensors[:2] = [self._einsum_layer(f"{terms[0]},{terms[1]}->{middle}", tensors[:2])]
             terms[:2] = [middle]
         return self._einsum_layer(f"{','.join(terms)}->{result}", tensors)
@@ -59,12 +62,14 @@ class NetworkMixin(IntConvMixin):
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         if self.rank(x) == 1:
-            return self.reshape(self.softmax(self.reshape(x, (1, *self.shape(x))), 1), self.shape(x))
+            return self.reshape(
+                self.softmax(self.reshape(x, (1, *self.shape(x))), 1), self.shape(x)
+            )
         layer = self.check(self.network.add_softmax(x))
         layer.axes = 1 << axis
         return self.out(layer)
 
-    # ---- convolutions ----------------------------------------------------------------------------------------------
+    # ---- convolutions ----------------------------------------------------------------------------
     def conv(
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
@@ -73,10 +78,18 @@ class NetworkMixin(IntConvMixin):
             return self._int_conv(x, weight, bias, stride, padding, dilation, groups)
         if len(stride) == 1:
             y = self.conv(
-                self._lift(x), self._lift(weight), bias, (1, *stride), [(0, 0), *padding], (1, *dilation), groups
+                self._lift(x),
+                self._lift(weight),
+                bias,
+                (1, *stride),
+                [(0, 0), *padding],
+                (1, *dilation),
+                groups,
             )
             return self._unlift(y)
-        layer, late_bias = self._weighted(self.network.add_convolution_nd, x, weight, bias, weight.shape[0])
+        layer, late_bias = self._weighted(
+            self.network.add_convolution_nd, x, weight, bias, weight.shape[0]
+        )
         layer.stride_nd = tuple(stride)
         layer.pre_padding = tuple(before for before, _ in padding)
         layer.post_padding = tuple(after for _, after in padding)
@@ -89,15 +102,19 @@ class NetworkMixin(IntConvMixin):
         padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
         if self._of_integers(x, weight):
-            return self._int_conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
+            return self._int_conv_transpose(
+                x, weight, bias, stride, padding, output_padding, dilation, groups
+            )
         if len(stride) == 1:
             y = self.conv_transpose(
-                self._lift(x), self._lift(weight), bias, (1, *stride), (0, *padding), (0, *output_padding),
+                self._lift(x), self._lift(weight), bias, (1, *stride), (0, *padding),
+                (0, *output_padding),
                 (1, *dilation), groups,
             )  # fmt: skip
             return self._unlift(y)
         if not self._weakly_typed and max(stride) > 1 and max(dilation) > 1:
-            # TensorRT-RTX has no deconvolution that is both: zeros between the weights instead of dilation.
+            # TensorRT-RTX has no deconvolution that is both: zeros between the
+            # weights instead of dilation.
             weight = self.operand(weight, "weight")
             for axis, gap in enumerate(dilation, start=2):
                 weight = self._spread(weight, axis, gap)
@@ -106,7 +123,9 @@ class NetworkMixin(IntConvMixin):
         beyond = [max(0, -end) for end in ends]
         late = bias if any(beyond) else None
         early = None if any(beyond) else bias
-        layer, late_bias = self._weighted(self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups)
+        layer, late_bias = self._weighted(
+            self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups
+        )
         layer.stride_nd = tuple(stride)
         layer.pre_padding = tuple(padding)
         layer.post_padding = tuple(max(0, end) for end in ends)
@@ -126,7 +145,10 @@ class NetworkMixin(IntConvMixin):
         bfloat16 weights and symbolic ones are inputs of the layer, others are weights of it.
         """
         if self.dtype(x) not in FLOATS or self.dtype_of(weight) != self.dtype(x):
-            raise self.refuse(f"convolution of {self.dtype(x)} with a {self.dtype_of(weight)} weight is not available")
+            raise self.refuse(
+                f"convolution of {self.dtype(x)} with a {self.dtype_of(weight)} weight is not "
+                "available"
+            )
         as_input = self.is_tensor(weight) or weight.dtype == torch.bfloat16
         with_bias = bias is not None and not as_input and not self.is_tensor(bias)
         empty = self.no_weights(self.dtype(x))
@@ -143,7 +165,9 @@ class NetworkMixin(IntConvMixin):
         view = (1, -1) + (1,) * (self.rank(x) - 2)
         if self.is_tensor(bias):
             return self.binary("add", x, self.reshape(bias, (1, bias.shape[0], *view[2:])))
-        return self.elementwise("SUM", x, self.constant(bias, "bias", (1, bias.shape[0], *view[2:])))
+        return self.elementwise(
+            "SUM", x, self.constant(bias, "bias", (1, bias.shape[0], *view[2:]))
+        )
 
     def _lift(self, x: Operand) -> Operand:
         """[N, C, L] as [N, C, 1, L]: TensorRT's windows have two or three dimensions."""
@@ -156,7 +180,7 @@ class NetworkMixin(IntConvMixin):
         n, c, _, length = self.shape(x)
         return self.reshape(x, (n, c, length))
 
-    # ---- pooling ---------------------------------------------------------------------------------------------------
+    # ---- pooling ---------------------------------------------------------------------------------
     def max_pool(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
@@ -165,7 +189,9 @@ class NetworkMixin(IntConvMixin):
             lifted = self._lift(x)
             if x.name in self._infinite:
                 self._infinite.add(lifted.name)
-            y = self.max_pool(lifted, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
+            y = self.max_pool(
+                lifted, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
+            )
             return self._unlift(y)
         if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation):
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
@@ -181,24 +207,42 @@ class NetworkMixin(IntConvMixin):
         ceil_mode: bool, count_include_pad: bool,
     ) -> Tensor:  # fmt: skip
         if len(kernel) == 1:
-            y = self.avg_pool(self._lift(x), (1, *kernel), (1, *stride), (0, *padding), ceil_mode, count_include_pad)
+            y = self.avg_pool(
+                self._lift(x),
+                (1, *kernel),
+                (1, *stride),
+                (0, *padding),
+                ceil_mode,
+                count_include_pad,
+            )
             return self._unlift(y)
         if self.dtype(x) not in FLOATS:
             raise self.refuse(f"avg_pool of {self.dtype(x)} is not available")
         after = self._end_padding(x, kernel, stride, padding, ceil_mode)
         excluded = not count_include_pad
         if count_include_pad and (after is None or list(after) != list(padding)):
-            # The padding counts, what ceil_mode adds beyond it does not: pad first, then exclude the rest.
+            # The padding counts, what ceil_mode adds beyond it does not: pad first,
+            # then exclude the rest.
             edges = (0, 0, *padding)
             x = self.pad(x, edges, edges, "constant")
-            after = None if after is None else [end - pad for end, pad in zip(after, padding, strict=True)]
+            after = (
+                None
+                if after is None
+                else [end - pad for end, pad in zip(after, padding, strict=True)]
+            )
             padding, excluded = (0,) * len(kernel), True
         return self._pool_layer("AVERAGE", x, kernel, stride, padding, after, excluded)
 
     def _end_padding(
-        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil_mode: bool
+        self,
+        x: Tensor,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        ceil_mode: bool,
     ) -> list[int] | None:
-        """Padding behind x with which rounding down gives torch's size; None: let the layer round up.
+        """Padding behind x with which rounding down gives torch's size; None: let the layer round
+        up.
 
         torch rounds up only as long as the last window starts in x or in the padding before it.
         """
@@ -206,9 +250,13 @@ class NetworkMixin(IntConvMixin):
             return list(padding)
         sizes = x.shape[2:]
         if -1 in sizes:
-            if any(pad + step > window for pad, step, window in zip(padding, stride, kernel, strict=True)):
+            if any(
+                pad + step > window
+                for pad, step, window in zip(padding, stride, kernel, strict=True)
+            ):
                 raise self.refuse(
-                    "pooling with ceil_mode of a dynamic size is not available for this window and padding"
+                    "pooling with ceil_mode of a dynamic size is not available for this window and "
+                    "padding"
                 )
             return None
         after = []
@@ -219,10 +267,13 @@ class NetworkMixin(IntConvMixin):
         return after
 
     def _pool_layer(
-        self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], before: Sequence[int],
+        self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int],
+        before: Sequence[int],
         after: Sequence[int] | None, excluded: bool = True,
     ) -> Tensor:  # fmt: skip
-        layer = self.check(self.network.add_pooling_nd(x, getattr(self.trt.PoolingType, kind), tuple(kernel)))
+        layer = self.check(
+            self.network.add_pooling_nd(x, getattr(self.trt.PoolingType, kind), tuple(kernel))
+        )
         layer.stride_nd = tuple(stride)
         layer.pre_padding = tuple(before)
         layer.post_padding = tuple(before if after is None else after)
@@ -236,14 +287,22 @@ class NetworkMixin(IntConvMixin):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
-        """Dilated windows, and integers: one strided slice per element of the window, then their maximum."""
+        """Dilated windows, and integers: one strided slice per element of the window, then their
+        maximum."""
         spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
         after = self._end_padding(x, spans, stride, padding, ceil_mode)
         if after is None:
-            raise self.refuse("max_pool with dilation and ceil_mode of a dynamic size is not available")
-        padded = self.pad(x, (0, 0, *padding), (0, 0, *after), "constant", extreme(self.dtype(x), largest=False))
+            raise self.refuse(
+                "max_pool with dilation and ceil_mode of a dynamic size is not available"
+            )
+        padded = self.pad(
+            x, (0, 0, *padding), (0, 0, *after), "constant", extreme(self.dtype(x), largest=False)
+        )
         shape = self.shape(padded)
-        counts = [(dim - span) // step + 1 for dim, span, step in zip(shape[2:], spans, stride, strict=True)]
+        counts = [
+            (dim - span) // step + 1
+            for dim, span, step in zip(shape[2:], spans, stride, strict=True)
+        ]
         sizes, steps = (*shape[:2], *counts), (1, 1, *stride)
         result = None
         for offsets in itertools.product(*(range(window) for window in kernel)):

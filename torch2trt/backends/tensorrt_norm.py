@@ -12,10 +12,12 @@ from .tensorrt_nn import NetworkMixin
 
 
 class NormMixin(NetworkMixin):
-    """channel_affine, layer_norm, group_norm and attention; see ``SymbolicContext`` for their meaning."""
+    """channel_affine, layer_norm, group_norm and attention; see ``SymbolicContext`` for their
+    meaning."""
 
     def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
-        """``x * scale + shift`` per channel (dimension 1), as one scale layer where TensorRT has one for `x`.
+        """``x * scale + shift`` per channel (dimension 1), as one scale layer where TensorRT has
+        one for `x`.
 
         Args:
             x: [N, C, ...].
@@ -30,7 +32,9 @@ class NormMixin(NetworkMixin):
             product = self.elementwise(
                 "PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view)))
             )
-            return self.elementwise("SUM", product, self.constant(shift, "shift", self._channels(shift, view)))
+            return self.elementwise(
+                "SUM", product, self.constant(shift, "shift", self._channels(shift, view))
+            )
         mode, power = self.trt.ScaleMode.CHANNEL, self.no_weights(self.dtype(x))
         weights = self.weights(shift, "shift"), self.weights(scale, "scale")
         return self.out(self.network.add_scale_nd(x, mode, *weights, power, 1))
@@ -38,9 +42,10 @@ class NormMixin(NetworkMixin):
     def _channels(self, values: torch.Tensor, view: Sequence[int]) -> tuple[int, ...]:
         return tuple(values.numel() if dim == -1 else dim for dim in view)
 
-    # ---- layer and group norm --------------------------------------------------------------------------------------
+    # ---- layer and group norm --------------------------------------------------------------------
     def layer_norm(
-        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None, eps: float,
+        self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None,
+        eps: float,
     ) -> Tensor:  # fmt: skip
         sizes = [x.shape[axis] for axis in axes]
         if -1 in sizes:
@@ -51,7 +56,9 @@ class NormMixin(NetworkMixin):
         shift = self._affine(bias, "bias", 0, shape, x)
         return self._normalization(x, scale, shift, axes, eps)
 
-    def _affine(self, values: Operand | None, role: str, default: float, shape: Sequence[int], x: Tensor) -> Tensor:
+    def _affine(
+        self, values: Operand | None, role: str, default: float, shape: Sequence[int], x: Tensor
+    ) -> Tensor:
         if values is None:
             return self.literal(torch.full(shape, default, dtype=self.dtype(x)))
         if self.is_tensor(values):
@@ -59,7 +66,13 @@ class NormMixin(NetworkMixin):
         return self.constant(values, role, shape)
 
     def _normalization(
-        self, x: Tensor, scale: Tensor, shift: Tensor, axes: Sequence[int], eps: float, groups: int | None = None
+        self,
+        x: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        axes: Sequence[int],
+        eps: float,
+        groups: int | None = None,
     ) -> Tensor:
         modern = self.has("add_normalization_v2")
         add = self.network.add_normalization_v2 if modern else self.network.add_normalization
@@ -85,7 +98,9 @@ class NormMixin(NetworkMixin):
             return self._normalization(x, scale, shift, spatial, eps, groups)
         return self._group_norm_of_rows(x, groups, scale, shift, eps)
 
-    def _group_norm_of_rows(self, x: Tensor, groups: int, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    def _group_norm_of_rows(
+        self, x: Tensor, groups: int, scale: Tensor, shift: Tensor, eps: float
+    ) -> Tensor:
         """Every group as one row, where there is no layer for it; mean and variance in float32."""
         shape = self.shape(x)
         size = x.shape[1] // groups
@@ -93,21 +108,27 @@ class NormMixin(NetworkMixin):
             size = size * dim
         rows = self.cast(self.reshape(x, (shape[0], groups, size)), torch.float32)
         centred = self.elementwise("SUB", rows, self.reduce("mean", rows, [2], keepdim=True))
-        variance = self.reduce("mean", self.elementwise("PROD", centred, centred), [2], keepdim=True)
+        variance = self.reduce(
+            "mean", self.elementwise("PROD", centred, centred), [2], keepdim=True
+        )
         factor = self._rsqrt(self._with("SUM", variance, eps))
         normal = self.reshape(self.elementwise("PROD", centred, factor), shape)
         scale, shift = self.cast(scale, torch.float32), self.cast(shift, torch.float32)
-        return self.cast(self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift), self.dtype(x))
+        return self.cast(
+            self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift), self.dtype(x)
+        )
 
-    # ---- attention -------------------------------------------------------------------------------------------------
+    # ---- attention -------------------------------------------------------------------------------
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
-        """The attention layer for half precision without a mask where TensorRT has one, else its parts.
+        """The attention layer for half precision without a mask where TensorRT has one, else its
+        parts.
 
-        TensorRT-RTX 1.7 crashes when it builds the layer with a constant mask that broadcasts over heads.
-        The layer does not scale, so `q` is scaled before, which is exact in half precision for powers of two only.
-        The parts keep scores and softmax in float32, as PyTorch and the layer do.
+        TensorRT-RTX 1.7 crashes when it builds the layer with a constant mask that broadcasts over
+        heads. The layer does not scale, so `q` is scaled before, which is exact in half precision
+        for powers of two only. The parts keep scores and softmax in float32, as PyTorch and the
+        layer do.
         """
         dtype = self.dtype(q)
         fused = dtype in (torch.float16, torch.bfloat16) and self.has("add_attention")
@@ -115,7 +136,9 @@ class NormMixin(NetworkMixin):
             return self._attention_layer(self._with("PROD", q, scale), k, v, causal)
         q, k = (self.cast(x, torch.float32) for x in (q, k))
         scores = self.out(
-            self.network.add_matrix_multiply(q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE)
+            self.network.add_matrix_multiply(
+                q, self.trt.MatrixOperation.NONE, k, self.trt.MatrixOperation.TRANSPOSE
+            )
         )
         scores = self._with("PROD", scores, scale)
         if causal:

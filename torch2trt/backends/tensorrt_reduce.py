@@ -1,7 +1,7 @@
 """Reductions, scans and sorting of TensorRT.
 
-NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and scans, nor about its order in top-k;
-``sort`` orders NaN as torch does.
+NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and scans, nor about its
+    order in top-k; ``sort`` orders NaN as torch does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from .tensorrt_base import FLOATS
 from .tensorrt_exact import ExactMixin
 from .tensorrt_shape import ShapeMixin
 
-_REDUCE = {"sum": "SUM", "prod": "PROD", "mean": "AVG", "max": "MAX", "min": "MIN", "any": "MAX", "all": "MIN"}
+_REDUCE = {
+    "sum": "SUM",
+    "prod": "PROD",
+    "mean": "AVG",
+    "max": "MAX",
+    "min": "MIN",
+    "any": "MAX",
+    "all": "MIN",
+}
 _SCAN = {"sum": ("SUM", 0), "prod": ("PROD", 1), "max": ("MAX", None), "min": ("MIN", None)}
 _MAX_K = 3840
 _MAX_PAIRS = 1 << 28  # comparisons of the sort that needs no top-k
@@ -33,7 +41,7 @@ def extreme(dtype: torch.dtype, largest: bool) -> float:
 class ReduceMixin(ExactMixin, ShapeMixin):
     """reduce, arg_reduce, cumulative, topk and sort; see ``SymbolicContext`` for their meaning."""
 
-    # ---- reductions ------------------------------------------------------------------------------------------------
+    # ---- reductions ------------------------------------------------------------------------------
     def reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         if not axes:
             return x
@@ -58,11 +66,12 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         first = self.reduce("min", self._select(hit, positions, beyond), [axis], keepdim)
         return self.cast(first, torch.int64)
 
-    # ---- scans -----------------------------------------------------------------------------------------------------
+    # ---- scans -----------------------------------------------------------------------------------
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
         """By the cumulative layer for sums, else by doubling steps: log2(size) shifted copies.
 
-        Without either (a dynamic size), each position reduces what is not behind it: size * size elements.
+        Without either (a dynamic size), each position reduces what is not behind it: size * size
+        elements.
         """
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
@@ -89,7 +98,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         size = shape[axis]
         tail = (1,) * (rank - axis - 1)
         positions = self.arange(0, size)
-        targets, sources = self.reshape(positions, (size, 1, *tail)), self.reshape(positions, (1, size, *tail))
+        targets, sources = (
+            self.reshape(positions, (size, 1, *tail)),
+            self.reshape(positions, (1, size, *tail)),
+        )
         copies = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
         reached = self.binary("ge", targets, sources)
         kept = self.where(reached, copies, self.number(neutral, self.dtype(x), 1))
@@ -100,7 +112,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         fill = self.literal(torch.tensor(value, dtype=self.dtype(x)))
         return self.slice_layer(x, starts, self.shape(x), (1,) * len(starts), "FILL", fill)
 
-    # ---- top-k -----------------------------------------------------------------------------------------------------
+    # ---- top-k -----------------------------------------------------------------------------------
     def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         dtype, rank = self.dtype(x), self.rank(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
@@ -118,7 +130,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if axis < rank - 4:
             order = [i for i in range(rank) if i != axis] + [axis]
             back = [order.index(i) for i in range(rank)]
-            return tuple(self.permute(y, back) for y in self.topk(self.permute(x, order), k, rank - 1, largest))
+            return tuple(
+                self.permute(y, back)
+                for y in self.topk(self.permute(x, order), k, rank - 1, largest)
+            )
         return self._topk_layer(x, k, axis, largest)
 
     def _no_integer_topk(self, x: Tensor) -> bool:
@@ -134,7 +149,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         values = self.out(layer)
         return values, self.cast(layer.get_output(1), torch.int64)
 
-    # ---- sorting ---------------------------------------------------------------------------------------------------
+    # ---- sorting ---------------------------------------------------------------------------------
     def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
         dtype, size = self.dtype(x), self.shape(x)[axis]
         if dtype in (torch.bool, torch.uint8, torch.int8):
@@ -147,7 +162,8 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         return self.gather(x, indices, axis), indices
 
     def _order_by_topk(self, x: Tensor, axis: int, descending: bool) -> Tensor:
-        """Two top-k: the first sorts the values, the second the positions within runs of equal values.
+        """Two top-k: the first sorts the values, the second the positions within runs of equal
+        values.
 
         The key of the second is (number of the run, NaN last or first, position); it fits int32.
         """
@@ -155,16 +171,22 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         special = None
         if self.dtype(x) in FLOATS:
             special = self.unary("isnan", x)
-            x = self._select(special, self.number(extreme(self.dtype(x), True), self.dtype(x), rank), x)
+            x = self._select(
+                special, self.number(extreme(self.dtype(x), True), self.dtype(x), rank), x
+            )
         values, order = self.topk(x, size, axis, descending)
         key = self._with("PROD", self._run_numbers(values, axis), 2)
         if special is not None:
-            marks = self.cast(self.gather(self.cast(special, torch.int32), order, axis), torch.int32)
+            marks = self.cast(
+                self.gather(self.cast(special, torch.int32), order, axis), torch.int32
+            )
             marks = self._with("SUB", marks, 1, swapped=True) if descending else marks
             key = self.elementwise("SUM", key, marks)
         key = self.elementwise("SUM", self._with("PROD", key, _KEY), self.cast(order, torch.int32))
         key, _ = self.topk(key, size, axis, largest=False)
-        return self.cast(self._int_division("remainder", key, self.number(_KEY, torch.int32, rank)), torch.int64)
+        return self.cast(
+            self._int_division("remainder", key, self.number(_KEY, torch.int32, rank)), torch.int64
+        )
 
     def _run_numbers(self, values: Tensor, axis: int) -> Tensor:
         """Along a sorted axis: how many different values came before, int32."""
@@ -179,14 +201,17 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         pairs = math.prod(dim for dim in shape if isinstance(dim, int)) * shape[axis]
         if pairs > _MAX_PAIRS or rank == 8 or not self.is_static(shape):
             raise self.refuse(
-                f"sort of {shape[axis]} elements in {tuple(x.shape)} is not available: top-k sorts at most {_MAX_K}, "
+                f"sort of {shape[axis]} elements in {tuple(x.shape)} is not available: top-k sorts "
+                f"at most {_MAX_K}, "
                 f"and {pairs} comparisons are more than {_MAX_PAIRS}"
             )
         mine = self.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         other = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
         before = self._comes_before(other, mine, descending)
         size = shape[axis]
-        earlier = self.literal(torch.ones(size, size).tril(-1).bool(), (size, size) + (1,) * (rank - axis - 1))
+        earlier = self.literal(
+            torch.ones(size, size).tril(-1).bool(), (size, size) + (1,) * (rank - axis - 1)
+        )
         ties = self.elementwise("AND", *self.align(self._ties(other, mine), earlier))
         first = self.cast(self.elementwise("OR", before, ties), torch.int32)
         ranks = self.cast(self.reduce("sum", first, [axis + 1], keepdim=False), torch.int64)
@@ -200,11 +225,15 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if self.dtype(a) not in FLOATS:
             return before
         first, last = (a, b) if descending else (b, a)
-        special = self.elementwise("AND", self.unary("isnan", first), self._not(self.unary("isnan", last)))
+        special = self.elementwise(
+            "AND", self.unary("isnan", first), self._not(self.unary("isnan", last))
+        )
         return self.elementwise("OR", before, special)
 
     def _ties(self, a: Tensor, b: Tensor) -> Tensor:
         equal = self.elementwise("EQUAL", a, b)
         if self.dtype(a) not in FLOATS:
             return equal
-        return self.elementwise("OR", equal, self.elementwise("AND", self.unary("isnan", a), self.unary("isnan", b)))
+        return self.elementwise(
+            "OR", equal, self.elementwise("AND", self.unary("isnan", a), self.unary("isnan", b))
+        )

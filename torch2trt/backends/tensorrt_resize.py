@@ -1,7 +1,8 @@
 """Resizing and grid sampling of TensorRT.
 
-A resize layer is used where its formula and torch's are the same: the scale is the ratio of the sizes, and for
-"nearest" the source positions are exact. Elsewhere positions and weights come from torch itself, as tables.
+A resize layer is used where its formula and torch's are the same: the scale is the ratio of the
+sizes, and for "nearest" the source positions are exact. Elsewhere positions and weights come from
+torch itself, as tables.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _GRID_MODES = {"bilinear": "LINEAR", "nearest": "NEAREST", "bicubic": "CUBIC"}
 _GRID_PADDING = {"zeros": "FILL", "border": "CLAMP", "reflection": "REFLECT"}
 
 
-def _torch_resize(x: torch.Tensor, size: int, mode: str, align_corners: bool, scale: float | None) -> torch.Tensor:
+def _torch_resize(
+    x: torch.Tensor, size: int, mode: str, align_corners: bool, scale: float | None
+) -> torch.Tensor:
     """One dimension of ``x`` [rows, n] resized by torch to [rows, size]."""
     image = x[None, :, :, None] if mode == "cubic" else x[None]
     name = {"cubic": "bicubic"}.get(mode, mode)
@@ -33,7 +36,9 @@ def _torch_resize(x: torch.Tensor, size: int, mode: str, align_corners: bool, sc
     extra = (1,) if mode == "cubic" else ()
     if scale is not None:
         factors = (scale, *(1.0 for _ in extra))
-        y = F.interpolate(image, scale_factor=factors, mode=name, recompute_scale_factor=False, **flags)
+        y = F.interpolate(
+            image, scale_factor=factors, mode=name, recompute_scale_factor=False, **flags
+        )
     else:
         y = F.interpolate(image, size=(size, *extra), mode=name, **flags)
     return y[0, :, :, 0] if mode == "cubic" else y[0]
@@ -43,12 +48,19 @@ class ResizeMixin(NormMixin):
     """resize and grid_sample; see ``SymbolicContext`` for their meaning."""
 
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool, scales: Sequence[float | None],
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
         if mode not in _LAYER:
-            raise self.refuse(f"resize mode {mode!r} is not available, expected one of {', '.join(_LAYER)}")
+            raise self.refuse(
+                f"resize mode {mode!r} is not available, expected one of {', '.join(_LAYER)}"
+            )
         old = self.shape(x)[2:]
-        if self.is_static(size) and list(old) == list(size) and self._scale_is_ratio(old, size, scales):
+        if (
+            self.is_static(size)
+            and list(old) == list(size)
+            and self._scale_is_ratio(old, size, scales)
+        ):
             return x
         static = self.is_static(old) and self.is_static(size)
         fits = self._scale_is_ratio(old, size, scales)
@@ -58,12 +70,15 @@ class ResizeMixin(NormMixin):
             return self._resize_layer(x, size, mode, align_corners)
         if not static:
             raise self.refuse(
-                f"resize {mode} of a dynamic size by {list(scales)} is not available; give size=, or "
+                f"resize {mode} of a dynamic size by {list(scales)} is not available; give size=, "
+                "or "
                 "recompute_scale_factor=True"
             )
         return self._resize_by_tables(x, size, mode, align_corners, scales)
 
-    def _scale_is_ratio(self, old: Sequence[Dim], new: Sequence[Dim], scales: Sequence[float | None]) -> bool:
+    def _scale_is_ratio(
+        self, old: Sequence[Dim], new: Sequence[Dim], scales: Sequence[float | None]
+    ) -> bool:
         for before, after, scale in zip(old, new, scales, strict=True):
             if scale is None:
                 continue
@@ -77,13 +92,17 @@ class ResizeMixin(NormMixin):
     def _exact_ratio(self, before: int, after: int) -> bool:
         return after % before == 0 or before % after == 0
 
-    def _resize_layer(self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool) -> Tensor:
+    def _resize_layer(
+        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool
+    ) -> Tensor:
         kind, coordinates, rounding = _LAYER[mode]
         layer = self.check(self.network.add_resize(x))
         layer.resize_mode = getattr(self.trt.InterpolationMode, kind)
         if align_corners and rounding is None:
             coordinates = "ALIGN_CORNERS"
-        layer.coordinate_transformation = getattr(self.trt.ResizeCoordinateTransformation, coordinates)
+        layer.coordinate_transformation = getattr(
+            self.trt.ResizeCoordinateTransformation, coordinates
+        )
         if rounding is not None:
             layer.nearest_rounding = getattr(self.trt.ResizeRoundMode, rounding)
         if mode == "cubic":
@@ -96,7 +115,12 @@ class ResizeMixin(NormMixin):
         return self.out(layer)
 
     def _resize_by_tables(
-        self, x: Tensor, size: Sequence[int], mode: str, align_corners: bool, scales: Sequence[float | None]
+        self,
+        x: Tensor,
+        size: Sequence[int],
+        mode: str,
+        align_corners: bool,
+        scales: Sequence[float | None],
     ) -> Tensor:
         dtype = self.dtype(x)
         weighted = not mode.startswith("nearest")
@@ -113,7 +137,8 @@ class ResizeMixin(NormMixin):
         return self.cast(x, dtype)
 
     def _blend(self, x: Tensor, matrix: torch.Tensor, axis: int) -> Tensor:
-        """The sum over the taps of each new position: values of `x` times weights of `matrix` [old, new]."""
+        """The sum over the taps of each new position: values of `x` times weights of `matrix` [old,
+        new]."""
         taps = int((matrix != 0).sum(0).max())
         rows = matrix.abs().topk(taps, dim=0).indices
         view = [1] * self.rank(x)
@@ -125,9 +150,13 @@ class ResizeMixin(NormMixin):
             total = part if total is None else self.elementwise("SUM", total, part)
         return total
 
-    def grid_sample(self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool) -> Tensor:
+    def grid_sample(
+        self, x: Tensor, grid: Operand, mode: str, padding: str, align_corners: bool
+    ) -> Tensor:
         if mode not in _GRID_MODES or padding not in _GRID_PADDING:
-            raise self.refuse(f"grid_sample with mode {mode!r} and padding {padding!r} is not available")
+            raise self.refuse(
+                f"grid_sample with mode {mode!r} and padding {padding!r} is not available"
+            )
         x, grid = self.operand(x), self.operand(grid)
         if (mode, padding) == ("bicubic", "zeros"):
             dtype = self.dtype(x)

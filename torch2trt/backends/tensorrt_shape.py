@@ -15,9 +15,10 @@ _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "c
 
 
 class ShapeMixin(TensorRTBase):
-    """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext`` for their meaning."""
+    """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext`` for their
+    meaning."""
 
-    # ---- shuffle ---------------------------------------------------------------------------------------------------
+    # ---- shuffle ---------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
         shape = tuple(shape)
         if self.is_static(shape) and tuple(x.shape) == shape:
@@ -46,7 +47,7 @@ class ShapeMixin(TensorRTBase):
         layer.first_transpose = tuple(dims)
         return self.back(self.out(layer), dtype)
 
-    # ---- slices ----------------------------------------------------------------------------------------------------
+    # ---- slices ----------------------------------------------------------------------------------
     def slice_layer(
         self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[Dim],
         mode: str | None = None, fill: Tensor | None = None,
@@ -65,8 +66,12 @@ class ShapeMixin(TensorRTBase):
             layer.set_input(4, fill)
         return self.back(self.out(layer), dtype)
 
-    def slice(self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]) -> Tensor:
-        nothing = [isinstance(size, int) and size == 0 for size in sizes]  # backwards from before the start: no layer
+    def slice(
+        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+    ) -> Tensor:
+        nothing = [
+            isinstance(size, int) and size == 0 for size in sizes
+        ]  # backwards from before the start: no layer
         starts = [0 if none else start for start, none in zip(starts, nothing, strict=True)]
         steps = [1 if none else step for step, none in zip(steps, nothing, strict=True)]
         whole = all(isinstance(start, int) and start == 0 for start in starts) and set(steps) <= {1}
@@ -75,7 +80,9 @@ class ShapeMixin(TensorRTBase):
         return self.slice_layer(x, starts, sizes, steps)
 
     def _same(self, a: Sequence[Dim], b: Sequence[Dim]) -> bool:
-        return len(a) == len(b) and all(p is q or (isinstance(p, int) and p == q) for p, q in zip(a, b, strict=True))
+        return len(a) == len(b) and all(
+            p is q or (isinstance(p, int) and p == q) for p, q in zip(a, b, strict=True)
+        )
 
     def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
         x = self._with_rank(x, len(shape))
@@ -86,16 +93,21 @@ class ShapeMixin(TensorRTBase):
         return self.slice_layer(x, (0,) * len(old), shape, steps)
 
     def _expand_step(self, before: Dim, after: Dim) -> Dim:
-        """0 repeats the only element of a dimension; chosen by the engine where the size is not known."""
+        """0 repeats the only element of a dimension; chosen by the engine where the size is not
+        known."""
         if isinstance(before, int):
             return int(before != 1)
         if before is after or (isinstance(after, int) and after == 1):
             return 1
         return self.dim_op("min", before - 1, 1)
 
-    def pad(self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0) -> Tensor:
+    def pad(
+        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+    ) -> Tensor:
         if mode not in _PAD_MODES:
-            raise self.refuse(f"pad mode {mode!r} is not available, expected one of {', '.join(_PAD_MODES)}")
+            raise self.refuse(
+                f"pad mode {mode!r} is not available, expected one of {', '.join(_PAD_MODES)}"
+            )
         if all(isinstance(amount, int) and amount == 0 for amount in (*before, *after)):
             return x
         dtype = self.dtype(x)
@@ -103,11 +115,13 @@ class ShapeMixin(TensorRTBase):
             return self.back(self.pad(self.cast(x, torch.int32), before, after, mode, value), dtype)
         inner = torch.int32 if dtype == torch.uint8 else dtype
         fill = self.literal(torch.tensor(value, dtype=inner)) if mode == "constant" else None
-        sizes = [low + size + high for low, size, high in zip(before, self.shape(x), after, strict=True)]
+        sizes = [
+            low + size + high for low, size, high in zip(before, self.shape(x), after, strict=True)
+        ]
         starts = [-low for low in before]
         return self.slice_layer(x, starts, sizes, (1,) * len(sizes), _PAD_MODES[mode], fill)
 
-    # ---- concatenation and ranges ----------------------------------------------------------------------------------
+    # ---- concatenation and ranges ----------------------------------------------------------------
     def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
         tensors = self.align(*xs)
         if len(tensors) == 1:
@@ -119,7 +133,9 @@ class ShapeMixin(TensorRTBase):
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
         if self.is_static((start, length)):
-            return self.literal(torch.arange(start, start + step * length, step) if length else torch.arange(0))
+            return self.literal(
+                torch.arange(start, start + step * length, step) if length else torch.arange(0)
+            )
         dtype = trt_api.trt_dtype(self.index_dtype)
         layer = self._fill_layer((length,) if isinstance(length, int) else (1,), "LINSPACE", dtype)
         if not isinstance(length, int):

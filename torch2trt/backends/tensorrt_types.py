@@ -1,7 +1,8 @@
 """The data types of layers where TensorRT infers them only during the build: weakly typed networks.
 
-There ``ITensor.dtype`` of what a layer makes is a guess until then (a comparison of floats says float), so what is
-known from the kind of the layer is kept beside the network, by the name of the tensor.
+There ``ITensor.dtype`` of what a layer makes is a guess until then (a comparison of floats says
+float), so what is known from the kind of the layer is kept beside the network, by the name of the
+tensor.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ _OF_INPUT = {"SELECT": 1, "ONE_HOT": 1}
 _BOOL_UNARY = ("NOT", "ISINF", "ISNAN")
 _BOOL_BINARY = ("EQUAL", "GREATER", "LESS", "AND", "OR", "XOR")
 _DECLARED = ("CONSTANT", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
-_MOVES = ("CAST", "IDENTITY", "SHUFFLE", "SLICE", "CONCATENATION", "GATHER", "SCATTER", "SELECT", "PADDING", "ONE_HOT")
+_MOVES = (
+    "CAST",
+    "IDENTITY",
+    "SHUFFLE",
+    "SLICE",
+    "CONCATENATION",
+    "GATHER",
+    "SCATTER",
+    "SELECT",
+    "PADDING",
+    "ONE_HOT",
+)
 _INTERFACES = {
     "CAST": "ICastLayer",
     "UNARY": "IUnaryLayer",
@@ -28,7 +40,7 @@ _INTERFACES = {
 
 
 def is_weakly_typed(network: Any) -> bool:
-    """Whether precisions are constraints on layers (8.6, or a 10.x network without STRONGLY_TYPED)."""
+    """Whether precisions are constraints on layers (8.6, or 10.x without STRONGLY_TYPED)."""
     trt = trt_api.trt()
     if not hasattr(trt.ILayer, "precision"):
         return False
@@ -37,12 +49,14 @@ def is_weakly_typed(network: Any) -> bool:
 
 
 def layer_kind(layer: Any) -> str:
-    """The name of the ``LayerType``; the classes of some layers hide it behind an attribute of the same name."""
+    """The name of the ``LayerType``; the classes of some layers hide it behind an attribute of the
+    same name."""
     return trt_api.trt().ILayer.type.__get__(layer).name
 
 
 def output_types(layer: Any, type_of: Callable[[Any], Any]) -> list[Any]:
-    """The ``DataType`` of each output of a layer, from its kind, its attributes and the types of its inputs.
+    """The ``DataType`` of each output of a layer, from its kind, its attributes and the types of
+    its inputs.
 
     Args:
         layer: any layer of a network.
@@ -79,14 +93,15 @@ def _output_type(layer: Any, kind: str, index: int, type_of: Callable[[Any], Any
 
 
 def _fill_type(layer: Any, type_of: Callable[[Any], Any]) -> Any:
-    """What newer releases are told; else that of the start value where it is a tensor, or floats."""
+    """What newer releases are told; else that of a start value that is a tensor, or floats."""
     start = layer.get_input(1) if layer.num_inputs > 1 else None
     floats = trt_api.trt().DataType.FLOAT
     return getattr(layer, "to_type", floats if start is None else type_of(start))
 
 
 class TypeTable:
-    """The types of the tensors of one weakly typed network, those of layers that somebody else added included.
+    """The types of the tensors of one weakly typed network, those of layers that somebody else
+    added included.
 
     It holds names and numbers only, so that it does not keep the network alive.
     """
@@ -140,7 +155,9 @@ class TypeTable:
             return self.of(network, next(inputs)) == trt_api.trt().DataType.FLOAT
         half = trt_api.trt().DataType.HALF
         return any(
-            self.of(network, x) == half and self.only_moved(network, x) for x in inputs if x is not None
+            self.of(network, x) == half and self.only_moved(network, x)
+            for x in inputs
+            if x is not None
         )
 
     def _maker(self, network: Any, name: str) -> Any:

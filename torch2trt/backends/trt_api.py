@@ -70,7 +70,8 @@ def trt() -> ModuleType:
             return module
         failures.append(f"{name}: has no Builder (a lean or dispatch runtime)")
     raise BackendUnavailableError(
-        "TensorRT is needed and cannot be loaded: install it with `pip install 'torch2trt[rtx]'` (TensorRT-RTX) or"
+        "TensorRT is needed and cannot be loaded: install it with `pip install 'torch2trt[rtx]'` "
+        "(TensorRT-RTX) or"
         f" `pip install 'torch2trt[tensorrt]'`. Tried {'; '.join(failures)}"
     )
 
@@ -126,7 +127,8 @@ def _level(severity: Any, message: str) -> int:
 
 
 def is_no_driver(message: str) -> bool:
-    """Whether a line only says that this machine has no GPU driver, which follows every error on one."""
+    """Whether a line only says that this machine has no GPU driver, which follows every error on
+    one."""
     return any(text in message for text in _NO_DRIVER)
 
 
@@ -216,8 +218,8 @@ def create_recorder() -> Any:
 def record_errors(owner: Any) -> Any:
     """Give a builder, network, runtime, context or refitter a new recorder, and return it.
 
-    TensorRT 8.6 does not keep the recorder, and asks it even while the owner and what it made are deleted: it lives as
-    long as the owner, and some time longer.
+    TensorRT 8.6 does not keep the recorder, and asks it even while the owner and what it made are
+    deleted: it lives as long as the owner, and some time longer.
     """
     owner.error_recorder = recorder = create_recorder()
     _MADE.append(recorder)
