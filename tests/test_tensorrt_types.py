@@ -20,7 +20,9 @@ from tensorrt_case import define as define_primitive
 from test_ops import CASES as PROGRAMS
 from test_tensorrt_data import case as data_cases
 from test_tensorrt_elementwise import case as elementwise_cases
+from test_tensorrt_indexing import case as index_cases
 from test_tensorrt_layers import case as layer_cases
+from test_tensorrt_norm import case as norm_cases
 
 from torch2trt.backends import tensorrt_base, trt_api
 from torch2trt.backends.tensorrt import TensorRTContext
@@ -32,7 +34,7 @@ if not trt_api.is_rtx():
     pytest.skip("needs a library that knows the types at once", allow_module_level=True)
 
 trt = trt_api.trt()
-PRIMITIVES = [*data_cases, *elementwise_cases, *layer_cases]
+PRIMITIVES = [*data_cases, *elementwise_cases, *index_cases, *layer_cases, *norm_cases]
 
 
 class Weak:
