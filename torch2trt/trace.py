@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from .errors import ConversionError, InputMismatchError
+from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .graph import Graph, from_torchscript
 from .tracing_warnings import Frozen, tracer_warnings
 
@@ -92,6 +92,7 @@ class _TensorMark:
 
 
 TENSOR = _TensorMark()  # stands for a tensor among the leaves of a tree
+_FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # of a program on wrong inputs
 
 
 def _describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -100,6 +101,9 @@ def _describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{dtype}{list(value.shape)} on {value.device}"
     shape = getattr(value, "shape", None)
     with contextlib.suppress(TypeError, ValueError):
         return f"{type(value).__name__}{list(shape)}"
@@ -164,6 +168,7 @@ def trace(
     Raises:
         ConversionError: the program returns no tensor, or objects that are neither tensors nor
             plain values.
+        InputMismatchError: no tensor among the inputs, or the program itself fails on them.
     """
     args = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     leaves, tree = pytree.tree_flatten((tuple(args), dict(example_kwargs or {})))
@@ -176,10 +181,15 @@ def trace(
     with _buffers_restored(program), _quiet_tracing() as frozen, torch.no_grad():
         try:
             script = torch.jit.trace(flat, examples, check_trace=False)
-        except RuntimeError as error:
+        except _FAILURES as error:
             if flat.output is not None and TENSOR not in flat.output[1]:
                 raise ConversionError(_no_tensor(program, flat.output[1])) from error
-            raise
+            if flat.output is not None or isinstance(error, Torch2TrtError):
+                raise
+            raise InputMismatchError(
+                f"{_name(program)} fails in PyTorch on the inputs "
+                f"{_describe(args, example_kwargs or {})}: {type(error).__name__}: {error}"
+            ) from error
     output_tree, output_leaves = flat.output
     if TENSOR not in output_leaves:
         raise ConversionError(_no_tensor(program, output_leaves))
@@ -190,14 +200,17 @@ def trace(
     return Trace(graph, tree, marked, output_tree, output_leaves, tuple(frozen), flat)
 
 
+def _name(program: Any) -> str:
+    return getattr(program, "__name__", type(program).__name__)
+
+
 def _no_tensor(program: Any, leaves: Sequence[Any]) -> str:
-    name = getattr(program, "__name__", type(program).__name__)
     got = (
         ", ".join(sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR}))
         or "nothing"
     )
     expected = "tensors, or tuples, lists and dicts of tensors and plain values"
-    return f"{name} returned {got}; expected {expected}"
+    return f"{_name(program)} returned {got}; expected {expected}"
 
 
 def _flat_outputs(graph: Graph) -> Graph:
