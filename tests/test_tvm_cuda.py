@@ -20,7 +20,7 @@ from torch2trt.backends.cuda import (  # noqa: E402
 )
 from torch2trt.backends.cuda.library import Convolution, Epilogue, Product  # noqa: E402
 from torch2trt.backends.cuda.normal import Strided  # noqa: E402
-from torch2trt.check import set_tf32  # noqa: E402
+from torch2trt.backends.tf32 import set_tf32  # noqa: E402
 from torch2trt.errors import Torch2TrtError  # noqa: E402
 from torch2trt.module import TVMModuleWrapper  # noqa: E402
 from torch2trt.tvm_program import TVMProgram  # noqa: E402

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -72,18 +71,6 @@ def check_outputs(
             explain(),
         )
     return worst
-
-
-@contextmanager
-def set_tf32(on: bool) -> Iterator[None]:
-    """Let convolutions and products of float32 round their inputs to TensorFloat-32, or not."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = on
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def relative_error(output: torch.Tensor, reference: torch.Tensor) -> float:

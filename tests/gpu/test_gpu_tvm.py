@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torch2trt.check import set_tf32
+from torch2trt.backends.tf32 import set_tf32
 from torch2trt.module import TVMModuleWrapper
 
 pytestmark = [

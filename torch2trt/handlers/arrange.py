@@ -9,7 +9,18 @@ import torch
 
 from ..registry import op
 from .common import axis, numel, rank, shape
-from .shape import cat, chunk, expand, flip, narrow_to, permute, reshape, split, split_with_sizes, unsqueeze
+from .shape import (
+    cat,
+    chunk,
+    expand,
+    flip,
+    narrow_to,
+    permute,
+    reshape,
+    split,
+    split_with_sizes,
+    unsqueeze,
+)
 from .shape import clamped as clamped_bound
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ...check import set_tf32
 from ...inference.cuda_graph import Recording
 from ..schedules.report import Row
+from ..tf32 import set_tf32
 from .pipeline import Lowered
 from .tune import precision
 

@@ -10,7 +10,16 @@ from tvm import te, topi
 
 from .stages import Program
 from .target import Cpu
-from .tiles import Accumulators, Anchored, Tile, anchored, best_tile, panel_start, surround, tile_start
+from .tiles import (
+    Accumulators,
+    Anchored,
+    Tile,
+    anchored,
+    best_tile,
+    panel_start,
+    surround,
+    tile_start,
+)
 from .tir import INDEX, PARALLEL, const, load, loop, loops, ramp, seq, unravel
 
 

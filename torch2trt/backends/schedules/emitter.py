@@ -16,7 +16,21 @@ from tvm import tirx
 from .access import contiguous_reduction, flat_from, folded, pieces, plain_update, transposed_axis
 from .stages import Stage, is_load, substitute
 from .target import Cpu
-from .tir import INDEX, PARALLEL, VECTORIZED, broadcast, buffer, const, load, loop, loops, ramp, seq, store, unravel
+from .tir import (
+    INDEX,
+    PARALLEL,
+    VECTORIZED,
+    broadcast,
+    buffer,
+    const,
+    load,
+    loop,
+    loops,
+    ramp,
+    seq,
+    store,
+    unravel,
+)
 
 _PARALLEL_WORK = 16384  # element operations below which starting the other threads costs more than it saves
 
