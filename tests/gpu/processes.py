@@ -43,7 +43,8 @@ class Processes:
 
     def __enter__(self):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        options["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])  # what pytest imports from
+        options["env"] = {**os.environ, "PYTHONPATH": path}
         self._running = {
             name: subprocess.Popen([sys.executable, *command], **options)
             for name, command in COMMANDS.items()

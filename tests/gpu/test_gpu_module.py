@@ -243,7 +243,8 @@ def test_ctrl_c_in_a_build_leaves_the_module_usable():
 
 
 def test_a_build_out_of_workspace_is_an_error_or_right():
-    model, x = nn.Sequential(nn.Conv2d(3, 64, 5), nn.Conv2d(64, 64, 5)).eval().cuda(), images()
+    convolutions = nn.Conv2d(3, 64, 5, padding=2), nn.Conv2d(64, 64, 5, padding=2)
+    model, x = nn.Sequential(*convolutions).eval().cuda(), images()
     wrapped = wrap(model, workspace=1)
     try:
         got = wrapped(x)
