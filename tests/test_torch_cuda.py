@@ -1,13 +1,14 @@
 """TorchInferenceContext on a fake CUDA: numbers, graphs, errors, cost."""
 
 import threading
+from types import SimpleNamespace
 
 import fake_cuda
 import pytest
 import torch
 
 from torch2trt.errors import InputMismatchError, Torch2TrtError
-from torch2trt.inference import TorchInferenceContext, lane
+from torch2trt.inference import TorchInferenceContext, driver, lane
 
 GRAPH = pytest.mark.parametrize("cuda_graph", [False, True], ids=["launch", "graph"])
 
@@ -159,8 +160,52 @@ def test_outputs_of_unknown_shape_come_from_the_allocator(cuda, monkeypatch):
     monkeypatch.setattr(fake, "compute", lambda self: None)
     monkeypatch.setattr(lane, "create_allocator", lambda device: Allocator())
     monkeypatch.setattr(fake, "set_output_allocator", lambda self, n, a: given.update({n: a}))
+    monkeypatch.setattr(fake, "get_max_output_size", lambda self, name: 80, raising=False)
     assert context.run(x, y)[0].tolist() == [3.0] * 5
-    assert list(given) == ["sum"]
+    assert list(given) == ["sum"] and given["sum"].largest == 80
+
+
+@pytest.fixture
+def allocator(monkeypatch):
+    monkeypatch.setattr(lane.trt_api, "trt", lambda: SimpleNamespace(IOutputAllocator=object))
+    return lane.create_allocator(torch.device("cpu"))
+
+
+def test_the_allocator_has_room_for_the_largest_output_and_never_shrinks(allocator):
+    allocator.largest = 160
+    address = allocator.reallocate_output("y", None, 16, 256)
+    assert allocator.reallocate_output_async("y", address, 8, 256, 0) == address
+    allocator.memory.copy_(torch.arange(40, dtype=torch.int32).view(torch.uint8))
+    allocator.notify_shape("y", (2, 16))
+    assert allocator.take(torch.int32).equal(torch.arange(32, dtype=torch.int32).view(2, 16))
+    assert allocator.reallocate_output("y", address, 400, 256) and allocator.memory.numel() == 400
+
+
+def test_an_output_larger_than_asked_for_is_an_error(allocator):
+    allocator.reallocate_output("y", None, 16, 256)
+    allocator.notify_shape("y", (2, 16))
+    with pytest.raises(Torch2TrtError, match=r"\(2, 16\) \(128 bytes\), expected .* 16 bytes"):
+        allocator.take(torch.int32)
+
+
+def test_a_thread_without_a_context_gets_that_of_the_device(cuda, monkeypatch):
+    _, fake = cuda
+    calls = []
+
+    def retain(pointer, device):
+        pointer._obj.value = 5
+        return calls.append(("retain", device)) or 0
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    for name, function in (
+        ("cuCtxGetCurrent", lambda pointer: 0),
+        ("cuDevicePrimaryCtxRetain", retain),
+        ("cuCtxSetCurrent", lambda context: calls.append(("set", context.value)) or 0),
+        ("cuDevicePrimaryCtxRelease_v2", lambda device: calls.append(("release", device)) or 0),
+    ):
+        monkeypatch.setattr(fake, name, function, raising=False)
+    assert driver.current_context().value == 5
+    assert calls == [("retain", 3), ("set", 5), ("release", 3)]
 
 
 def test_the_default_stream_waits_for_a_stream_of_the_lanes_own(monkeypatch):

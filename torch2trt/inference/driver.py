@@ -42,6 +42,8 @@ class CopyParams(ctypes.Structure):
 _SIGNATURES: dict[str, Sequence[Any]] = {
     "cuCtxGetCurrent": (POINTER(c_void_p),),
     "cuCtxSetCurrent": (c_void_p,),
+    "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
+    "cuDevicePrimaryCtxRelease_v2": (c_int,),
     "cuGetErrorName": (c_int, POINTER(ctypes.c_char_p)),
     "cuGetErrorString": (c_int, POINTER(ctypes.c_char_p)),
     "cuStreamBeginCapture_v2": (c_void_p, c_int),
@@ -92,9 +94,16 @@ def check(code: int, what: str) -> None:
 
 
 def current_context() -> c_void_p:
-    """The CUDA context of this thread."""
-    context = c_void_p()
-    check(driver().cuCtxGetCurrent(ctypes.byref(context)), "this thread has no CUDA context")
+    """The CUDA context of this thread; if it has none, it gets that of torch's current device."""
+    context, cuda = c_void_p(), driver()
+    check(cuda.cuCtxGetCurrent(ctypes.byref(context)), "this thread has no CUDA context")
+    if not context:
+        device, what = torch.cuda.current_device(), "this thread could not get a CUDA context"
+        check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), what)
+        try:
+            check(cuda.cuCtxSetCurrent(context), what)
+        finally:
+            cuda.cuDevicePrimaryCtxRelease_v2(device)  # torch retains it as well
     return context
 
 

@@ -76,6 +76,8 @@ class Binding:
             if shape is None and spec.name not in self.allocators:
                 allocator = self.allocators[spec.name] = create_allocator(self.engine.torch_device)
                 self.context.set_output_allocator(spec.name, allocator)
+            if shape is None:
+                self.allocators[spec.name].largest = self.context.get_max_output_size(spec.name)
         self.shapes = shapes
 
     def set_address(self, name: str, address: int) -> None:
@@ -310,7 +312,11 @@ class Lane:
 
 
 def create_allocator(device: torch.device) -> Any:
-    """A TensorRT output allocator over torch memory, for outputs whose shape only running tells."""
+    """A TensorRT output allocator over torch memory, for outputs whose shape only running tells.
+
+    Its memory never shrinks and has room for the largest output where TensorRT knows how large that
+    is, because TensorRT 8.6 may ask for less than the shape needs that it tells in the end.
+    """
     base = trt_api.trt().IOutputAllocator
 
     class Allocator(base):
@@ -318,11 +324,15 @@ def create_allocator(device: torch.device) -> Any:
             base.__init__(self)
             self.memory: torch.Tensor | None = None
             self.shape: tuple[int, ...] = ()
+            self.largest = 0  # bytes, if known
 
         def reallocate_output(self, name: str, memory: Any, size: int, alignment: int) -> int:
-            with suppress(torch.cuda.OutOfMemoryError):
-                self.memory = torch.empty(max(size, 1), dtype=torch.uint8, device=device)
-                return self.memory.data_ptr()
+            for wanted in (max(size, self.largest, 1), max(size, 1)):
+                if self.memory is not None and self.memory.numel() >= wanted:
+                    return self.memory.data_ptr()
+                with suppress(torch.cuda.OutOfMemoryError):
+                    self.memory = torch.empty(wanted, dtype=torch.uint8, device=device)
+                    return self.memory.data_ptr()
             return 0
 
         def reallocate_output_async(
@@ -337,6 +347,11 @@ def create_allocator(device: torch.device) -> Any:
             size = dtype.itemsize * torch.Size(self.shape).numel()
             if self.memory is None:
                 return torch.empty(self.shape, dtype=dtype, device=device)
+            if size > self.memory.numel():
+                raise Torch2TrtError(
+                    f"TensorRT gave an output of shape {self.shape} ({size} bytes), expected no"
+                    f" more than the {self.memory.numel()} bytes that it had asked for"
+                )
             return self.memory[:size].view(dtype).reshape(self.shape).clone()
 
     return Allocator()

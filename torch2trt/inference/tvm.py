@@ -124,7 +124,7 @@ class TVMInference:
                 raise InputMismatchError(
                     f"input {name!r}: got a tensor on {value.device}, expected {self.device}"
                 )
-            return _aligned(value.detach())
+            return aligned(value.detach())
         if not isinstance(value, (np.ndarray, np.generic)):
             raise InputMismatchError(
                 f"input {name!r}: got {type(value).__name__}, expected a torch tensor or numpy array"
@@ -135,10 +135,11 @@ class TVMInference:
         if not isinstance(value, torch.Tensor):
             array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
             value = torch.from_numpy(np.array(array, order="C"))
-        return _aligned(value.detach().to(self.device))
+        return aligned(value.detach().to(self.device))
 
 
-def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it that is contiguous and lies where TVM's code expects it to."""
     tensor = tensor.contiguous()
     return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...inference.cuda_graph import Recording
+from ...inference.tvm import aligned
 from ..schedules.report import Row
 from ..tf32 import set_tf32
 from .pipeline import Lowered
@@ -60,6 +61,7 @@ class Compiled:
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run step by step, without a graph."""
+        inputs = [aligned(x) for x in inputs]
         with _on_current_stream(self.device), set_tf32(True) if self.tf32 else nullcontext():
             outputs = self.plan.run([*inputs, *self._weights])
         given = {
@@ -80,8 +82,9 @@ class Compiled:
         from .measure import step_seconds
 
         rows: dict[str, tuple[str, int, float]] = {}
+        given = [aligned(x) for x in inputs]
         with torch.no_grad(), _on_current_stream(self.device):
-            times = step_seconds(self.plan, [*inputs, *self._weights], repeats)
+            times = step_seconds(self.plan, [*given, *self._weights], repeats)
         for step, seconds in zip(self.plan.steps, times):
             rule = self.rules.get(step.name, "") if step.kind == "kernel" else step.kind
             _, calls, before = rows.get(step.name, (rule, 0, 0.0))
