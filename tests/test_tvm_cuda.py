@@ -215,6 +215,19 @@ def test_inputs_and_weights_given_out_are_copies():
     assert again[1].equal(net.parts[0].weight) and x.abs().sum() > 0
 
 
+def test_a_plan_takes_any_layout_of_its_input():
+    module = nn.Conv2d(3, 8, 3).eval()
+    wrapped = TVMModuleWrapper(module, check=False).eval()
+    x = torch.randn(1, 3, 9, 7)
+    expected = wrapped(x)
+    compiled = wrapped.latest_variant().program._compiled
+    shifted = torch.empty(x.numel() + 1)[1:].view(x.shape).copy_(x)
+    turned = x.transpose(2, 3).contiguous().transpose(2, 3)
+    for given in (x.contiguous(memory_format=torch.channels_last), turned, shifted):
+        assert compiled.run([given])[0].equal(expected)
+        assert compiled.report(given, repeats=1)
+
+
 def test_dynamic_shapes_have_no_plan():
     from tvm import relax, tirx
 
