@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 import torch
 
 from ..backends import trt_api
+from ..backends.tensors import CAPTURING
 from ..engine import Engine, known_dims
 from ..errors import Torch2TrtError
 from .driver import Detour, Executable
@@ -20,7 +20,6 @@ from .inputs import profile_of
 log = logging.getLogger("torch2trt.inference")
 ALIGNMENT = 256  # bytes, as TensorRT asks; tensors of torch have it, views into them need not
 MAX_GRAPHS = 8
-_CAPTURING = threading.Lock()  # one capture at a time
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -149,7 +148,7 @@ class Graph:
         pairs = [(a.data_ptr(), b.data_ptr(), a.nbytes) for a, b in zip(others, inputs)]
         later = others[len(inputs) :]
         results = [(a.data_ptr(), b.data_ptr(), a.nbytes) for a, b in zip(outputs, later)]
-        with _CAPTURING:
+        with CAPTURING:
             self._graph = Executable(handle, lambda: self._binding.launch(handle), pairs, results)
 
     def run(self, inputs: Sequence[torch.Tensor], handle: int, stream: Any) -> list[torch.Tensor]:

@@ -10,11 +10,8 @@ import numpy as np
 import torch
 
 from ..backends import tvm_module
+from ..backends.tensors import aligned
 from ..errors import BackendUnavailableError, InputMismatchError, Torch2TrtError
-
-_ALIGNMENT = (
-    64  # bytes; TVM's generated code takes it for granted, and a misaligned view crashes it
-)
 
 
 class TVMInference:
@@ -136,12 +133,6 @@ class TVMInference:
             array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
             value = torch.from_numpy(np.array(array, order="C"))
         return aligned(value.detach().to(self.device))
-
-
-def aligned(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, or a copy of it that is contiguous and lies where TVM's code expects it to."""
-    tensor = tensor.contiguous()
-    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
 
 
 def _flat(result: Any) -> list[Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ...inference.cuda_graph import Recording
-from ...inference.tvm import aligned
 from ..schedules.report import Row
+from ..tensors import aligned
 from ..tf32 import set_tf32
 from .pipeline import Lowered
+from .recording import Recording
 from .tune import precision
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .lane import _CAPTURING
+from ..tensors import CAPTURING
 
 
 class Recording:
@@ -41,7 +41,7 @@ class Recording:
             for _ in range(2):  # code is loaded and libraries choose their algorithms outside of the recording
                 function(self.inputs)
             stream.synchronize()
-            with _CAPTURING, _own_workspaces():
+            with CAPTURING, _own_workspaces():
                 self.graph.capture_begin(capture_error_mode="thread_local")
                 try:
                     outputs = function(self.inputs)
