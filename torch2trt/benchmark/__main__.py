@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..backends.tf32 import set_tf32
 from .contenders import CONTENDERS
 from .measures import as_json, machine, relative_error
 from .networks import NETWORKS, make_network
@@ -236,9 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for dtype, batch, name in itertools.product(
         arguments.dtype, arguments.batch, _networks(arguments)
     ):
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
         contenders = arguments.contenders or DEFAULT[device]
-        new = measure(name, contenders, batch, dtype, device, arguments.seconds, arguments.cache)
+        with set_tf32(dtype == "tf32"):
+            new = measure(
+                name, contenders, batch, dtype, device, arguments.seconds, arguments.cache
+            )
         rows += new
         torch.compiler.reset()
         sys.stdout.write(table(new) + "\n\n")

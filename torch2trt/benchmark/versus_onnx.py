@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..backends.tf32 import set_tf32
 from ..engine import Engine
 from ..errors import InputMismatchError, Torch2TrtError
 from ..inference import InferenceContext
@@ -174,19 +175,19 @@ def run(item: str, options: argparse.Namespace, record: Record, layers: Record) 
     name, _, dtype = item.partition(":")
     if name not in NETWORKS or dtype not in ("float32", "tf32", "float16", "bfloat16"):
         raise InputMismatchError(f"got {item!r}, expected NETWORK:DTYPE as in resnet50:tf32")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
-    module, network = make_network(name)
-    example = network.example().cuda()
-    setting = Setting(module.cuda(), example, dtype, options.cache, options.level)
-    record["level"] = options.level
-    with torch.no_grad():
-        record.update(compare(setting, precise(module, example), options.seconds, layers))
-    yield
-    if name in options.load:
-        record["load"] = loading(setting)
+    with set_tf32(dtype == "tf32"):
+        module, network = make_network(name)
+        example = network.example().cuda()
+        setting = Setting(module.cuda(), example, dtype, options.cache, options.level)
+        record["level"] = options.level
+        with torch.no_grad():
+            record.update(compare(setting, precise(module, example), options.seconds, layers))
         yield
-    if item in options.refit:
-        record["refit"] = refitting(setting)
+        if name in options.load:
+            record["load"] = loading(setting)
+            yield
+        if item in options.refit:
+            record["refit"] = refitting(setting)
 
 
 def report(item: str, record: Record, layers: Record) -> str:
