@@ -14,7 +14,7 @@ from tvm.s_tir import dlight
 
 from ...errors import Torch2TrtError
 from ..schedules.packing import Recipe
-from ..schedules.pipeline import _mark_elementwise
+from ..schedules.pipeline import fusing
 from ..schedules.stages import Unschedulable, parse
 from .plan import Plan, make_plan
 from .rewrite import LibraryRewriter
@@ -67,25 +67,10 @@ def target_of(device: torch.device) -> Any:
 def fused(mod: Any, target: Any, choose: Any) -> tuple[Any, LibraryRewriter]:
     """The module with library calls and unscheduled functions, and what knows the calls."""
     rewriter = LibraryRewriter(choose)
-    step = relax.transform
     with target:
-        mod = step.DecomposeOpsForInference()(mod)
+        mod = relax.transform.DecomposeOpsForInference()(mod)
         mod = rewriter.run(mod)
-        mod = tvm.transform.Sequential(
-            [
-                step.CanonicalizeBindings(),
-                relax.backend.DispatchSampling(),
-                relax.backend.DispatchSortScan(),
-                step.LegalizeOps(),
-                step.DeadCodeElimination(),
-                step.AnnotateTIROpPattern(),
-                tvm.transform.module_pass(_mark_elementwise, opt_level=0),
-                step.FuseOps(),
-                step.FuseTIR(),
-                step.RewriteDataflowReshape(),
-                step.DeadCodeElimination(),
-            ]
-        )(mod)
+        mod = tvm.transform.Sequential(fusing())(mod)
     return mod, rewriter
 
 

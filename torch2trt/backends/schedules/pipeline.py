@@ -48,7 +48,7 @@ def lower(mod: Any, target: Any) -> Lowered:
     with target:
         mod = relax.transform.DecomposeOpsForInference()(mod)
         mod = rewriter.run(mod)
-        mod = tvm.transform.Sequential(_fusing())(mod)
+        mod = tvm.transform.Sequential(fusing(legalize.LEGALIZE))(mod)
         mod, rules = schedule(mod, cpu)
         mod.update(tvm.IRModule(threads.functions()))
         mod = tvm.transform.Sequential(_lowering(target))(mod)
@@ -69,13 +69,14 @@ def _inputs(main: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
     return tuple(found)
 
 
-def _fusing() -> list[Any]:
+def fusing(legal: dict[str, Any] | None = None) -> list[Any]:
+    """The passes from Relax operators to fused functions; `legal` replaces some of TVM's lowerings."""
     step = relax.transform
     return [
         step.CanonicalizeBindings(),
         relax.backend.DispatchSampling(),
         relax.backend.DispatchSortScan(),
-        step.LegalizeOps(legalize.LEGALIZE),
+        step.LegalizeOps(legal),
         step.DeadCodeElimination(),
         step.AnnotateTIROpPattern(),
         tvm.transform.module_pass(_mark_elementwise, opt_level=0),
