@@ -12,6 +12,17 @@ defines_networks = pytest.mark.skipif(
 )
 
 
+class Net(nn.Module):
+    """A function of submodules and one input as a module."""
+
+    def __init__(self, function, *parts):
+        super().__init__()
+        self.parts, self.function = nn.ModuleList(parts), function
+
+    def forward(self, x):
+        return self.function(self.parts, x)
+
+
 def net():
     torch.manual_seed(0)
     layers = nn.Sequential(

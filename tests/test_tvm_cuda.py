@@ -8,6 +8,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from module_case import Net
 from torch import nn
 
 pytest.importorskip("tvm.relax", reason="TVM with Relax is not installed")
@@ -41,15 +42,6 @@ class Planned(TVMProgram):
 @pytest.fixture(autouse=True)
 def planned(monkeypatch):
     monkeypatch.setattr(torch2trt.module, "TVMProgram", Planned)
-
-
-class Net(nn.Module):
-    def __init__(self, function, *parts):
-        super().__init__()
-        self.parts, self.function = nn.ModuleList(parts), function
-
-    def forward(self, x):
-        return self.function(self.parts, x)
 
 
 def error(got, module, x):

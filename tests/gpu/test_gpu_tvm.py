@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+from module_case import Net
 from torch import nn
 
 from torch2trt.backends.tf32 import set_tf32
@@ -17,15 +18,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("tvm") is None, reason="TVM is not installed"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
 ]
-
-
-class Net(nn.Module):
-    def __init__(self, function, *parts):
-        super().__init__()
-        self.parts, self.function = nn.ModuleList(parts), function
-
-    def forward(self, x):
-        return self.function(self.parts, x)
 
 
 def heads(m, x):
