@@ -21,7 +21,7 @@ from torch2trt.backends.cuda import (  # noqa: E402
 )
 from torch2trt.backends.cuda.library import Convolution, Epilogue, Product  # noqa: E402
 from torch2trt.backends.cuda.normal import Strided  # noqa: E402
-from torch2trt.backends.tf32 import set_tf32  # noqa: E402
+from torch2trt.backends.flags import cudnn_flags, set_tf32  # noqa: E402
 from torch2trt.errors import Torch2TrtError  # noqa: E402
 from torch2trt.module import TVMModuleWrapper  # noqa: E402
 from torch2trt.tvm_program import TVMProgram  # noqa: E402
@@ -269,8 +269,25 @@ def test_the_tuner_is_not_asked_for_deterministic_algorithms(monkeypatch):
     view = Strided((4, 4), (4, 1))
     facts = [((4, 4), "float32")] * 2 + [((4,), "float32")]
     choose = tune.chooser(torch.device("cuda", 0))
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    way, taken = choose(Product(view, view), facts, Epilogue(bias=True))
+    with cudnn_flags(deterministic=True):
+        way, taken = choose(Product(view, view), facts, Epilogue(bias=True))
     assert (way, taken) == tune.candidates(
         Product(view, view), [s for s, _ in facts], Epilogue(bias=True)
     )[0]
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_changing_a_flag_leaves_the_others_as_they_are(tf32):
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def flags():
+        return cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+
+    with set_tf32(tf32):
+        before = flags()
+        assert before[2:] == (tf32, tf32)
+        with cudnn_flags(benchmark=True):
+            assert cudnn.benchmark
+            assert flags() == before
+        assert not cudnn.benchmark
+        assert flags() == before

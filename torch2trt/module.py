@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from . import container
 from .backends import trt_api, tvm_module
-from .backends.tf32 import set_tf32
+from .backends.flags import set_tf32
 from .check import check_outputs, first_difference
 from .core import GraphModule
 from .engine import cuda_index

@@ -8,6 +8,7 @@ from tiny_engine import same
 from torch import nn
 
 from torch2trt import TensorRTModuleWrapper, container, program
+from torch2trt.backends.flags import cudnn_flags
 from torch2trt.cache import EngineCache
 
 SHAPE = (2, 3, 8, 8)
@@ -40,8 +41,9 @@ def builds(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def exact_pytorch(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def exact_pytorch():
+    with cudnn_flags(allow_tf32=False):
+        yield
 
 
 def net():

@@ -14,6 +14,7 @@ from tiny_engine import same
 from torch import nn
 
 from torch2trt import program
+from torch2trt.backends.flags import cudnn_flags
 from torch2trt.errors import EngineBuildError, InputMismatchError, Torch2TrtError
 from torch2trt.module import TensorRTModule, TensorRTModuleWrapper, TVMModuleWrapper
 from torch2trt.saved import load
@@ -46,10 +47,8 @@ def images(batch=2):
 
 @pytest.fixture(autouse=True)
 def exact_pytorch():
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = before
+    with cudnn_flags(allow_tf32=False):
+        yield
 
 
 def step(wrapped, model):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from module_case import Net
 from torch import nn
 
-from torch2trt.backends.tf32 import set_tf32
+from torch2trt.backends.flags import set_tf32
 from torch2trt.module import TVMModuleWrapper
 
 pytestmark = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ..backends.tf32 import set_tf32
+from ..backends.flags import set_tf32
 from .contenders import CONTENDERS
 from .measures import as_json, machine, relative_error
 from .networks import NETWORKS, make_network

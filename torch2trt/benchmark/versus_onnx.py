@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..backends.tf32 import set_tf32
+from ..backends.flags import set_tf32
 from ..engine import Engine
 from ..errors import InputMismatchError, Torch2TrtError
 from ..inference import InferenceContext

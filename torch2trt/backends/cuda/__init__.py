@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..tf32 import set_tf32
+from ..flags import set_tf32
 from .compiled import Compiled
 from .plan import Unplannable
 

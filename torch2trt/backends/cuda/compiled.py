@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ..flags import set_tf32
 from ..schedules.report import Row
 from ..tensors import aligned
-from ..tf32 import set_tf32
 from .pipeline import Lowered
 from .recording import Recording
 from .tune import precision

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from ..flags import cudnn_flags
 from .normal import Attention, LayerNorm, Softmax, Strided, scaled_product
 
 Arguments = Sequence[torch.Tensor]
@@ -161,13 +162,9 @@ class Library:
 
     def __call__(self, *arguments: torch.Tensor) -> torch.Tensor:
         """Run it on the current stream."""
-        before = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = self.search and not torch.backends.cudnn.deterministic
-        try:
-            run: Callable[..., torch.Tensor] = getattr(self.operator, self.way)
+        run: Callable[..., torch.Tensor] = getattr(self.operator, self.way)
+        with cudnn_flags(benchmark=self.search and not torch.backends.cudnn.deterministic):
             return run(arguments, self.epilogue).to(self.dtype).contiguous()
-        finally:
-            torch.backends.cudnn.benchmark = before
 
 
 def candidates(
