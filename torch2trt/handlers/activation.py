@@ -192,7 +192,8 @@ def softmin(ctx, x, dim, dtype=None):
 
 @op("aten::rrelu")
 def rrelu(ctx, x, lower=0.125, upper=1 / 3, training=False, generator=None):
-    """rrelu(Tensor self, Scalar lower, Scalar upper, bool training=False, Generator? generator=None) -> Tensor"""
+    """rrelu(Tensor self, Scalar lower, Scalar upper, bool training=False,
+    Generator? generator=None) -> Tensor"""
     if training:
         raise ctx.refuse("rrelu in training mode is random; call module.eval() first")
     return leaky_relu(ctx, x, (lower + upper) / 2)

@@ -26,7 +26,8 @@ from .shape import clamped as clamped_bound
 
 @op("aten::as_strided", "aten::as_strided_copy")
 def as_strided(ctx, x, size, stride, storage_offset=None):
-    """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None) -> Tensor(a)"""
+    """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None)
+    -> Tensor(a)"""
     if storage_offset:
         raise ctx.refuse("as_strided with a storage offset, which counts from memory the trace does not know")
     recorded = ctx.node.inputs[0] if ctx.node is not None and ctx.node.kind.startswith("aten::as_strided") else None
@@ -56,7 +57,8 @@ def _positions(size: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
 
 @op("aten::unfold")
 def unfold(ctx, x, dimension, size, step):
-    """unfold(Tensor(a) self, int dimension, int size, int step) -> Tensor(a): windows, as a last dimension"""
+    """unfold(Tensor(a) self, int dimension, int size, int step) -> Tensor(a):
+    windows, as a last dimension"""
     if not rank(ctx, x):
         return reshape(ctx, x, [1] * size)
     at = axis(ctx, x, dimension)
@@ -69,10 +71,11 @@ def unfold(ctx, x, dimension, size, step):
     return permute(ctx, ctx.take(x, table, at), [*order, at + 1])
 
 
-# ---- splitting -------------------------------------------------------------------------------------------------------
+# ---- splitting -----------------------------------------------------------------------------------
 @op("aten::tensor_split")
 def tensor_split(ctx, x, sections, dim=0):
-    """tensor_split.sections(Tensor(a) self, SymInt sections, int dim=0) -> Tensor(a)[]; or by the given indices"""
+    """tensor_split.sections(Tensor(a) self, SymInt sections, int dim=0) -> Tensor(a)[];
+    or by the given indices"""
     at = axis(ctx, x, dim)
     size = shape(ctx, x)[at]
     if ctx.is_tensor(sections):
@@ -121,7 +124,7 @@ def unsafe_split_with_sizes(ctx, x, split_sizes, dim=0):
     return split_with_sizes(ctx, x, split_sizes, dim)
 
 
-# ---- joining ---------------------------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------
 @op("aten::atleast_1d", "aten::atleast_1d.Sequence")
 def atleast_1d(ctx, x):
     """atleast_1d(Tensor self) -> Tensor, atleast_1d.Sequence(Tensor[] tensors) -> Tensor[]"""
@@ -174,7 +177,7 @@ def column_stack(ctx, tensors):
     return cat(ctx, [x if rank(ctx, x) > 1 else reshape(ctx, x, [numel(ctx, x), 1]) for x in tensors], 1)
 
 
-# ---- turning ---------------------------------------------------------------------------------------------------------
+# ---- turning -------------------------------------------------------------------------------------
 @op("aten::fliplr")
 def fliplr(ctx, x):
     """fliplr(Tensor self) -> Tensor"""
@@ -199,10 +202,11 @@ def rot90(ctx, x, k=1, dims=(0, 1)):
     return permute(ctx, turned, order)
 
 
-# ---- repeating -------------------------------------------------------------------------------------------------------
+# ---- repeating -----------------------------------------------------------------------------------
 @op("aten::repeat_interleave.self_int")
 def repeat_interleave(ctx, x, repeats, dim=None, output_size=None):
-    """repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? output_size=None) -> Tensor"""
+    """repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *,
+    SymInt? output_size=None) -> Tensor"""
     if dim is None or not rank(ctx, x):
         x, dim = reshape(ctx, x, [-1]), 0
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
@@ -212,7 +216,8 @@ def repeat_interleave(ctx, x, repeats, dim=None, output_size=None):
 
 @op("aten::repeat_interleave.self_Tensor")
 def repeat_interleave_each(ctx, x, repeats, dim=None, output_size=None):
-    """repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, SymInt? output_size=None)"""
+    """repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *,
+    SymInt? output_size=None)"""
     if ctx.is_tensor(repeats):
         raise ctx.refuse("repeat_interleave with computed repeats, whose output shape depends on the data")
     if dim is None or not rank(ctx, x):
@@ -229,7 +234,8 @@ def repeat_interleave_each(ctx, x, repeats, dim=None, output_size=None):
 @op("aten::repeat_interleave.Tensor", "aten::bincount", "aten::histc", "aten::_unique", "aten::_unique2",
     "aten::unique_dim", "aten::unique_consecutive", "aten::unique_dim_consecutive")  # fmt: skip
 def data_dependent(ctx, *_):
-    """_unique2(Tensor self, ...) -> (Tensor, Tensor, Tensor), bincount(Tensor self, ...) -> Tensor, ..."""
+    """_unique2(Tensor self, ...) -> (Tensor, Tensor, Tensor),
+    bincount(Tensor self, ...) -> Tensor, ..."""
     raise ctx.refuse("the output shape depends on the data")
 
 
@@ -248,5 +254,6 @@ def resize(ctx, x, size, *_):
 @op("aten::to_sparse", "aten::_sparse_mm", "aten::_sparse_addmm", "aten::to_dense", "aten::sparse_mask",
     "aten::to_mkldnn", "aten::_to_sparse")  # fmt: skip
 def sparse(ctx, *_):
-    """to_sparse(Tensor self, ...) -> Tensor, _sparse_mm(Tensor sparse, Tensor dense) -> Tensor, ..."""
+    """to_sparse(Tensor self, ...) -> Tensor,
+    _sparse_mm(Tensor sparse, Tensor dense) -> Tensor, ..."""
     raise ctx.refuse("tensors that are not dense have no counterpart")

@@ -31,8 +31,9 @@ def _share_heads(ctx, x, heads):
 
 @op("aten::scaled_dot_product_attention")
 def attention(ctx, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    """scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, float dropout_p=0.,
-    bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> Tensor"""
+    """scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None,
+    float dropout_p=0., bool is_causal=False, *, float? scale=None, bool enable_gqa=False)
+    -> Tensor"""
     if dropout_p:
         raise ctx.refuse("attention with dropout is random; call module.eval() first")
     dims = max(rank(ctx, x) for x in (query, key, value))
@@ -99,8 +100,9 @@ def _logsumexp(ctx, scores):
 
 @op("aten::_scaled_dot_product_flash_attention_for_cpu")
 def flash_attention_for_cpu(ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_mask=None, scale=None):
-    """_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor value, float dropout_p=0.,
-    bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None) -> (Tensor output, Tensor logsumexp)"""
+    """_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor value,
+    float dropout_p=0., bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None)
+    -> (Tensor output, Tensor logsumexp)"""
     result = attention(ctx, q, k, v, attn_mask, dropout_p, is_causal, scale)
     q, k = (tensor(ctx, x, torch.float32) for x in (q, k))
     return result, _logsumexp(ctx, _scores(ctx, q, k, attn_mask, is_causal, scale))
@@ -108,21 +110,22 @@ def flash_attention_for_cpu(ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_m
 
 @op("aten::_scaled_dot_product_flash_attention")
 def flash_attention(ctx, q, k, v, dropout_p=0.0, is_causal=False, return_debug_mask=False, scale=None):
-    """_scaled_dot_product_flash_attention(Tensor query, ...) -> (Tensor output, Tensor logsumexp, 7 for training)"""
+    """_scaled_dot_product_flash_attention(Tensor query, ...)
+    -> (Tensor output, Tensor logsumexp, 7 for training)"""
     return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, None, scale), *[None] * 7
 
 
 @op("aten::_scaled_dot_product_efficient_attention")
 def efficient_attention(ctx, q, k, v, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, scale=None):
-    """_scaled_dot_product_efficient_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_bias, ...)
-    -> (Tensor output, Tensor log_sumexp, and 2 for training)"""
+    """_scaled_dot_product_efficient_attention(Tensor query, Tensor key, Tensor value,
+    Tensor? attn_bias, ...) -> (Tensor output, Tensor log_sumexp, and 2 for training)"""
     return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale), None, None
 
 
 @op("aten::_scaled_dot_product_cudnn_attention")
 def cudnn_attention(ctx, q, k, v, attn_bias, _, dropout_p=0.0, is_causal=False, return_debug_mask=False, scale=None):
-    """_scaled_dot_product_cudnn_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_bias, ...)
-    -> (Tensor output, Tensor logsumexp, and 7 for training)"""
+    """_scaled_dot_product_cudnn_attention(Tensor query, Tensor key, Tensor value,
+    Tensor? attn_bias, ...) -> (Tensor output, Tensor logsumexp, and 7 for training)"""
     return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale), *[None] * 7
 
 
@@ -130,8 +133,8 @@ def cudnn_attention(ctx, q, k, v, attn_bias, _, dropout_p=0.0, is_causal=False, 
 def attention_math(
     ctx, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, dropout_mask=None, scale=None, enable_gqa=False
 ):
-    """_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, ...)
-    -> (Tensor, Tensor weights)"""
+    """_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value,
+    Tensor? attn_mask=None, ...) -> (Tensor, Tensor weights)"""
     if dropout_mask is not None:
         raise ctx.refuse("attention with a dropout mask")
     result = attention(ctx, q, k, v, attn_mask, dropout_p, is_causal, scale, enable_gqa)
@@ -139,7 +142,7 @@ def attention_math(
     return result, softmax(ctx, _scores(ctx, q, shared, attn_mask, is_causal, scale), -1)
 
 
-# ---- the fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer -------------------------------------------
+# ---- the fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer -----------------------
 def _heads(ctx, x, num_heads):
     """[N, length, size] as [N, heads, length, size / heads]."""
     batch, length, size = shape(ctx, x)
@@ -169,8 +172,9 @@ def native_multi_head_attention(
     ctx, query, key, value, embed_dim, num_head, qkv_weight, qkv_bias, proj_weight, proj_bias, mask=None,
     need_weights=True, average_attn_weights=True, mask_type=None,
 ):  # fmt: skip
-    """_native_multi_head_attention(Tensor query, Tensor key, Tensor value, int embed_dim, int num_head,
-    Tensor qkv_weight, Tensor qkv_bias, Tensor proj_weight, Tensor proj_bias, Tensor? mask=None, ...)"""
+    """_native_multi_head_attention(Tensor query, Tensor key, Tensor value, int embed_dim,
+    int num_head, Tensor qkv_weight, Tensor qkv_bias, Tensor proj_weight, Tensor proj_bias,
+    Tensor? mask=None, ...)"""
     projected = _projections(ctx, (query, key, value), qkv_weight, qkv_bias)
     q, k, v = (_heads(ctx, x, num_head) for x in projected)
     kept = _kept(ctx, mask, mask_type)
@@ -188,7 +192,8 @@ def transformer_encoder_layer(
     norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2, ffn_weight_1, ffn_bias_1, ffn_weight_2, ffn_bias_2,
     mask=None, mask_type=None,
 ):  # fmt: skip
-    """_transformer_encoder_layer_fwd(Tensor src, int embed_dim, int num_heads, Tensor qkv_weight, ...) -> Tensor"""
+    """_transformer_encoder_layer_fwd(Tensor src, int embed_dim, int num_heads,
+    Tensor qkv_weight, ...) -> Tensor"""
 
     def norm(x, weight, bias):
         return layer_norm(ctx, x, [embed_dim], weight, bias, eps)

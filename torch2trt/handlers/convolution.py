@@ -33,24 +33,27 @@ def _same(weight, dilation, ctx):
 
 @op("aten::_convolution", "aten::convolution")
 def convolution(ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_):
-    """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding, SymInt[] dilation,
-    bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""
+    """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding,
+    SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
 
 
 @op("aten::_convolution_mode")
 def convolution_mode(ctx, x, weight, bias, stride, padding, dilation, groups):
-    """_convolution_mode(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, str padding, ...)"""
+    """_convolution_mode(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride,
+    str padding, ...)"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, False, 0, groups)
 
 
 @op(*[f"aten::conv{n}d{overload}" for n in (1, 2, 3) for overload in ("", ".padding")])
 def conv(ctx, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1, SymInt[2] padding=0, ...) -> Tensor"""
+    """conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1,
+    SymInt[2] padding=0, ...) -> Tensor"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, False, 0, groups)
 
 
 @op("aten::conv_transpose1d", "aten::conv_transpose2d.input", "aten::conv_transpose3d.input")
 def conv_transpose(ctx, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1, ...) -> Tensor"""
+    """conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None,
+    SymInt[2] stride=1, ...) -> Tensor"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, True, output_padding, groups)

@@ -56,13 +56,15 @@ empty, empty_like, new_empty = _filled("empty", 0)
 
 @op("aten::empty_permuted")
 def empty_permuted(ctx, size, physical_layout, dtype=None, *_):
-    """empty_permuted(SymInt[] size, int[] physical_layout, *, ScalarType? dtype=None, ...) -> Tensor"""
+    """empty_permuted(SymInt[] size, int[] physical_layout, *, ScalarType? dtype=None, ...)
+    -> Tensor"""
     return empty(ctx, size, dtype)
 
 
 @op("aten::new_empty_strided")
 def new_empty_strided(ctx, x, size, stride, dtype=None, *_):
-    """new_empty_strided(Tensor self, SymInt[] size, SymInt[] stride, *, ScalarType? dtype=None, ...) -> Tensor"""
+    """new_empty_strided(Tensor self, SymInt[] size, SymInt[] stride, *,
+    ScalarType? dtype=None, ...) -> Tensor"""
     return new_empty(ctx, x, size, dtype)
 
 
@@ -74,14 +76,16 @@ def full_like(ctx, x, fill_value, dtype=None, *_):
 
 @op("aten::new_full")
 def new_full(ctx, x, size, fill_value, dtype=None, *_):
-    """new_full(Tensor self, SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, ...) -> Tensor"""
+    """new_full(Tensor self, SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, ...)
+    -> Tensor"""
     return full(ctx, size, fill_value, dtype_of(dtype) or kind_of(ctx, x))
 
 
-# ---- ranges ----------------------------------------------------------------------------------------------------------
+# ---- ranges --------------------------------------------------------------------------------------
 @op("aten::arange.start_step")
 def arange_step(ctx, start, end, step=1, dtype=None, *_):
-    """arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, ...) -> Tensor"""
+    """arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, ...)
+    -> Tensor"""
     if not all(isinstance(v, int) or ctx.is_dim(v) for v in (start, end)) or not isinstance(step, int):
         raise ctx.refuse("arange of numbers that are not integers over a dynamic size")
     length = end - start if step == 1 else (end - start + step - (1 if step > 0 else -1)) // step
@@ -102,7 +106,8 @@ def arange(ctx, end, dtype=None, *_):
 
 @op("aten::linspace")
 def linspace(ctx, start, end, steps, dtype=None, *_):
-    """linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, ...) -> Tensor"""
+    """linspace.Tensor_Tensor(Tensor start, Tensor end, int steps, *, ScalarType? dtype=None, ...)
+    -> Tensor"""
     if not isinstance(steps, int):
         raise ctx.refuse("linspace with a dynamic number of steps")
     if dtype is not None and not dtype_of(dtype).is_floating_point:
@@ -118,7 +123,8 @@ def linspace(ctx, start, end, steps, dtype=None, *_):
 
 @op("aten::logspace")
 def logspace(ctx, start, end, steps, base=10.0, dtype=None, *_):
-    """logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10.0, *, ScalarType? dtype=None, ...)"""
+    """logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10.0, *,
+    ScalarType? dtype=None, ...)"""
     return tensor(ctx, pow_(ctx, float(base), linspace(ctx, start, end, steps, dtype)), dtype_of(dtype))
 
 
@@ -142,10 +148,11 @@ def triangle_indices(ctx, row, col, offset=0, *_):
     raise ctx.refuse("the indices of a triangle of dynamic size")
 
 
-# ---- from values -----------------------------------------------------------------------------------------------------
+# ---- from values ---------------------------------------------------------------------------------
 @op("aten::tensor", "aten::scalar_tensor")
 def tensor_(ctx, data, dtype=None, *_):
-    """tensor(t[] data, *, ScalarType? dtype=None, Device? device=None, ...) -> Tensor: nested lists of numbers"""
+    """tensor(t[] data, *, ScalarType? dtype=None, Device? device=None, ...) -> Tensor:
+    nested lists of numbers"""
     if isinstance(data, (list, tuple)):
         return cat(ctx, [unsqueeze(ctx, tensor_(ctx, v, dtype), 0) for v in data], 0)
     return tensor(ctx, data, dtype_of(dtype))
@@ -171,7 +178,7 @@ def meshgrid(ctx, tensors, indexing="ij"):
     return [expand(ctx, reshape(ctx, x, view), sizes) for x, view in zip(lines, views)]
 
 
-# ---- random numbers --------------------------------------------------------------------------------------------------
+# ---- random numbers ------------------------------------------------------------------------------
 @op(
     *[f"aten::{name}" for name in (
         "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "multinomial",

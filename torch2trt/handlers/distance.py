@@ -33,7 +33,8 @@ def _norm(ctx, x, p, keepdim):
 
 @op("aten::pairwise_distance")
 def pairwise_distance(ctx, x1, x2, p=2.0, eps=1e-6, keepdim=False):
-    """pairwise_distance(Tensor x1, Tensor x2, float p=2., float eps=1e-06, bool keepdim=False) -> Tensor"""
+    """pairwise_distance(Tensor x1, Tensor x2, float p=2., float eps=1e-06, bool keepdim=False)
+    -> Tensor"""
     if p == 0:
         raise ctx.refuse("pairwise_distance with p=0")
     difference = add(ctx, sub(ctx, x1, x2), eps)

@@ -141,7 +141,8 @@ def bilinear(ctx, input1, input2, weight, bias=None):
 
 @op("aten::addbmm")
 def addbmm(ctx, x, batch1, batch2, beta=1, alpha=1):
-    """addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"""
+    """addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1)
+    -> Tensor"""
     product = sum_(ctx, matmul(ctx, batch1, batch2), [0])
     return scaled_sum(ctx, x, product, beta, alpha)
 

@@ -234,7 +234,8 @@ def masked_fill(ctx, x, mask, value):
 
 @op("aten::to.dtype")
 def to_dtype(ctx, x, dtype, *_):
-    """to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, ...) -> Tensor"""
+    """to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, ...)
+    -> Tensor"""
     return tensor(ctx, x, dtype_of(dtype))
 
 
@@ -246,7 +247,8 @@ def to_device(ctx, x, device, dtype=None, *_):
 
 @op("aten::to.dtype_layout", "aten::_to_copy")
 def to_layout(ctx, x, dtype=None, *_):
-    """to.dtype_layout(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, ...)"""
+    """to.dtype_layout(Tensor self, *, ScalarType? dtype=None, Layout? layout=None,
+    Device? device=None, ...)"""
     return tensor(ctx, x, dtype_of(dtype))
 
 

@@ -37,9 +37,9 @@ def embedding_bag_padded(
     ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False, per_sample_weights=None,
     include_last_offset=False, padding_idx=-1,
 ):  # fmt: skip
-    """embedding_bag.padding_idx(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq, int mode,
-    bool sparse, Tensor? per_sample_weights, bool include_last_offset, int? padding_idx)
-    -> (Tensor, and 3 for training)"""
+    """embedding_bag.padding_idx(Tensor weight, Tensor indices, Tensor offsets,
+    bool scale_grad_by_freq, int mode, bool sparse, Tensor? per_sample_weights,
+    bool include_last_offset, int? padding_idx) -> (Tensor, and 3 for training)"""
     count = shape(ctx, indices)[0]
     if not isinstance(count, int):
         raise ctx.refuse("embedding_bag of a dynamic number of indices")
@@ -75,7 +75,8 @@ def embedding_bag(
     ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False, per_sample_weights=None,
     include_last_offset=False, padding_idx=-1,
 ):  # fmt: skip
-    """_embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False, int mode=0, ...,
-    int padding_idx=-1) -> (Tensor, and 3 for training): a negative padding index is none"""
+    """_embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False,
+    int mode=0, ..., int padding_idx=-1) -> (Tensor, and 3 for training):
+    a negative padding index is none"""
     options = scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset
     return embedding_bag_padded(ctx, weight, indices, offsets, *options, padding_idx if padding_idx >= 0 else None)

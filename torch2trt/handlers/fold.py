@@ -45,7 +45,8 @@ def _windows(size, kernel, dilation, padding, stride):
 
 @op("aten::im2col")
 def im2col(ctx, x, kernel_size, dilation, padding, stride):
-    """im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor"""
+    """im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride)
+    -> Tensor"""
     window = [full_list(v, 2) for v in (kernel_size, dilation, padding, stride)]
     sizes = shape(ctx, x)[-2:]
     if not all(isinstance(s, int) for s in sizes):
@@ -65,7 +66,8 @@ def _im2col(ctx, x, rows, columns, padding):
 
 @op("aten::col2im")
 def col2im(ctx, x, output_size, kernel_size, dilation, padding, stride):
-    """col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride)"""
+    """col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation,
+    int[2] padding, int[2] stride)"""
     sources = _sources(list(output_size), *[full_list(v, 2) for v in (kernel_size, dilation, padding, stride)])
     return batched_columns(ctx, x, lambda v: _col2im(ctx, v, sources, output_size, full_list(kernel_size, 2)))
 

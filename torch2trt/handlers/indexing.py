@@ -33,7 +33,8 @@ def expanded_index(ctx: Any, index: Any, at: int, sizes: Sequence[Any]) -> Any:
 
 @op("aten::embedding")
 def embedding(ctx, weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-    """embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, ...) -> Tensor"""
+    """embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1,
+    bool scale_grad_by_freq=False, ...) -> Tensor"""
     return ctx.take(weight, indices, 0)
 
 
@@ -78,7 +79,7 @@ def take(ctx, x, index):
     return ctx.take(reshape(ctx, x, [-1]), wrapped(ctx, index, numel(ctx, x)), 0)
 
 
-# ---- index -----------------------------------------------------------------------------------------------------------
+# ---- index ---------------------------------------------------------------------------------------
 def is_mask(ctx: Any, index: Any) -> bool:
     """Whether an index selects by truth; uint8 does so for historical reasons."""
     return dtype(ctx, index) in (torch.bool, torch.uint8)

@@ -12,7 +12,8 @@ from .shape import reshape, t, unsqueeze
 
 @op("aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::linalg_matmul")
 def matmul(ctx, x, other):
-    """matmul(Tensor self, Tensor other) -> Tensor: 1-d operands are rows on the left and columns on the right"""
+    """matmul(Tensor self, Tensor other) -> Tensor:
+    1-d operands are rows on the left and columns on the right"""
     x, other = promote(ctx, x, other)
     left, right = rank(ctx, x) == 1, rank(ctx, other) == 1
     result = ctx.matmul(unsqueeze(ctx, x, 0) if left else x, unsqueeze(ctx, other, 1) if right else other)

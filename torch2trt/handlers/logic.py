@@ -61,7 +61,8 @@ def lshift(ctx, x, other):
 
 @op("aten::__rshift__")
 def rshift(ctx, x, other):
-    """__rshift__.Tensor(Tensor self, Tensor other) -> Tensor: of floats, divided by a power of two"""
+    """__rshift__.Tensor(Tensor self, Tensor other) -> Tensor:
+    of floats, divided by a power of two"""
     return _shift(ctx, x, other, right_shift, 0.5)
 
 
@@ -115,7 +116,8 @@ def isreal(ctx, x):
 
 @op("aten::isclose")
 def isclose(ctx, x, other, rtol=1e-5, atol=1e-8, equal_nan=False):
-    """isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> Tensor"""
+    """isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)
+    -> Tensor"""
     if result_type(ctx, x, other) == torch.bool:
         x, other = tensor(ctx, x, torch.int32), tensor(ctx, other, torch.int32)
     same = eq(ctx, x, other)
@@ -134,13 +136,15 @@ def equal(ctx, x, other):
 
 @op("aten::allclose")
 def allclose(ctx, x, other, *_):
-    """allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False) -> bool"""
+    """allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)
+    -> bool"""
     raise ctx.refuse("a Python bool from tensor values, which are not known before the network runs")
 
 
 @op("aten::isin")
 def isin(ctx, elements, test_elements, assume_unique=False, invert=False):
-    """isin.Tensor_Tensor(Tensor elements, Tensor test_elements, *, bool assume_unique=False, bool invert=False)"""
+    """isin.Tensor_Tensor(Tensor elements, Tensor test_elements, *, bool assume_unique=False,
+    bool invert=False)"""
     elements, test_elements = promote(ctx, elements, test_elements)
     rows = unsqueeze(ctx, elements, -1)
     candidates = reshape(ctx, test_elements, [-1])

@@ -44,7 +44,7 @@ def reduced(ctx: Any, loss: Any, reduction: int) -> Any:
     return loss if reduction == 0 else mean_all(ctx, loss) if reduction == 1 else sum_all(ctx, loss)
 
 
-# ---- regression ------------------------------------------------------------------------------------------------------
+# ---- regression ----------------------------------------------------------------------------------
 @op("aten::mse_loss")
 def mse_loss(ctx, x, target, reduction=1):
     """mse_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor"""
@@ -78,7 +78,8 @@ def huber_loss(ctx, x, target, reduction=1, delta=1.0):
 
 @op("aten::poisson_nll_loss")
 def poisson_nll_loss(ctx, x, target, log_input, full_, eps, reduction=1):
-    """poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int reduction) -> Tensor"""
+    """poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps,
+    int reduction) -> Tensor"""
     if log_input:
         loss = sub(ctx, exp(ctx, x), mul(ctx, target, x))
     else:
@@ -90,10 +91,11 @@ def poisson_nll_loss(ctx, x, target, log_input, full_, eps, reduction=1):
     return reduced(ctx, loss, reduction)
 
 
-# ---- probabilities ---------------------------------------------------------------------------------------------------
+# ---- probabilities -------------------------------------------------------------------------------
 @op("aten::binary_cross_entropy")
 def binary_cross_entropy(ctx, x, target, weight=None, reduction=1):
-    """binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean) -> Tensor"""
+    """binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean)
+    -> Tensor"""
     hit = clamp_min(ctx, log(ctx, x), -100)
     miss = clamp_min(ctx, log1p(ctx, neg(ctx, x)), -100)
     loss = sub(ctx, mul(ctx, sub(ctx, target, 1), miss), mul(ctx, target, hit))
@@ -102,8 +104,8 @@ def binary_cross_entropy(ctx, x, target, weight=None, reduction=1):
 
 @op("aten::binary_cross_entropy_with_logits")
 def binary_cross_entropy_with_logits(ctx, x, target, weight=None, pos_weight=None, reduction=1):
-    """binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None, Tensor? pos_weight=None,
-    int reduction=Mean) -> Tensor"""
+    """binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None,
+    Tensor? pos_weight=None, int reduction=Mean) -> Tensor"""
     soft = log1p(ctx, exp(ctx, neg(ctx, abs_(ctx, x))))
     log_miss = add(ctx, soft, clamp_min(ctx, neg(ctx, x), 0))
     if pos_weight is not None:
@@ -142,14 +144,15 @@ def _nll(ctx: Any, x: Any, target: Any, weight: Any, reduction: int, ignore_inde
 
 @op("aten::nll_loss", "aten::nll_loss2d", "aten::nll_loss_nd")
 def nll_loss(ctx, x, target, weight=None, reduction=1, ignore_index=-100):
-    """nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean, SymInt ignore_index=-100)"""
+    """nll_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean,
+    SymInt ignore_index=-100)"""
     return _nll(ctx, x, target, weight, reduction, ignore_index)[0]
 
 
 @op("aten::nll_loss_forward", "aten::nll_loss2d_forward")
 def nll_loss_forward(ctx, x, target, weight, reduction, ignore_index):
-    """nll_loss_forward(Tensor self, Tensor target, Tensor? weight, int reduction, SymInt ignore_index)
-    -> (Tensor output, Tensor total_weight)"""
+    """nll_loss_forward(Tensor self, Tensor target, Tensor? weight, int reduction,
+    SymInt ignore_index) -> (Tensor output, Tensor total_weight)"""
     return _nll(ctx, x, target, weight, reduction, ignore_index)
 
 
@@ -176,10 +179,11 @@ def cross_entropy_loss(ctx, x, target, weight=None, reduction=1, ignore_index=-1
     return add(ctx, mul(ctx, loss, 1 - label_smoothing), mul(ctx, smooth, label_smoothing / classes))
 
 
-# ---- margins ---------------------------------------------------------------------------------------------------------
+# ---- margins -------------------------------------------------------------------------------------
 @op("aten::hinge_embedding_loss")
 def hinge_embedding_loss(ctx, x, target, margin=1.0, reduction=1):
-    """hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean) -> Tensor"""
+    """hinge_embedding_loss(Tensor self, Tensor target, float margin=1.0, int reduction=Mean)
+    -> Tensor"""
     zero = tensor(ctx, 0, dtype(ctx, x))
     far = where(ctx, ne(ctx, target, 1), clamp_min(ctx, sub(ctx, margin, x), 0), zero)
     near = where(ctx, ne(ctx, target, -1), x, zero)
@@ -188,7 +192,8 @@ def hinge_embedding_loss(ctx, x, target, margin=1.0, reduction=1):
 
 @op("aten::margin_ranking_loss")
 def margin_ranking_loss(ctx, input1, input2, target, margin=0.0, reduction=1):
-    """margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean)"""
+    """margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0,
+    int reduction=Mean)"""
     gap = mul(ctx, neg(ctx, target), sub(ctx, input1, input2))
     return reduced(ctx, clamp_min(ctx, add(ctx, gap, margin), 0), reduction)
 
@@ -201,7 +206,8 @@ def soft_margin_loss(ctx, x, target, reduction=1):
 
 @op("aten::cosine_embedding_loss")
 def cosine_embedding_loss(ctx, input1, input2, target, margin=0.0, reduction=1):
-    """cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, int reduction=Mean)"""
+    """cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0,
+    int reduction=Mean)"""
     at = rank(ctx, target)
     product = sum_(ctx, mul(ctx, input1, input2), [at])
     sizes = [add(ctx, sum_(ctx, mul(ctx, v, v), [at]), 1e-12) for v in (input1, input2)]
@@ -214,7 +220,8 @@ def cosine_embedding_loss(ctx, input1, input2, target, margin=0.0, reduction=1):
 
 @op("aten::triplet_margin_loss")
 def triplet_margin_loss(ctx, anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction=1):
-    """triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2, ...)"""
+    """triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0,
+    float p=2, ...)"""
     from .distance import pairwise_distance
 
     near = pairwise_distance(ctx, anchor, positive, p, eps)
@@ -226,7 +233,8 @@ def triplet_margin_loss(ctx, anchor, positive, negative, margin=1.0, p=2.0, eps=
 
 @op("aten::multi_margin_loss")
 def multi_margin_loss(ctx, x, target, p=1, margin=1, weight=None, reduction=1):
-    """multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1, Tensor? weight=None, int reduction)"""
+    """multi_margin_loss(Tensor self, Tensor target, Scalar p=1, Scalar margin=1,
+    Tensor? weight=None, int reduction)"""
     single = rank(ctx, x) < 2
     x = reshape(ctx, x, [1, -1]) if single else x
     column = reshape(ctx, target, [-1, 1])
@@ -242,7 +250,8 @@ def multi_margin_loss(ctx, x, target, p=1, margin=1, weight=None, reduction=1):
 
 @op("aten::multilabel_margin_loss")
 def multilabel_margin_loss(ctx, x, target, reduction=1):
-    """multilabel_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor: targets up to the first -1"""
+    """multilabel_margin_loss(Tensor self, Tensor target, int reduction=Mean) -> Tensor:
+    targets up to the first -1"""
     if not rank(ctx, x):
         x, target = reshape(ctx, x, [1]), reshape(ctx, target, [1])
     classes = shape(ctx, x)[-1]
@@ -260,5 +269,6 @@ def multilabel_margin_loss(ctx, x, target, reduction=1):
 
 @op("aten::ctc_loss", "aten::_ctc_loss")
 def ctc_loss(ctx, *_):
-    """ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths, ...) -> Tensor"""
+    """ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths,
+    Tensor target_lengths, ...) -> Tensor"""
     raise ctx.refuse("the recursion over time steps of ctc_loss")

@@ -140,7 +140,8 @@ def vander(ctx, x, N=None, increasing=None):
 
 @op("aten::cross", "aten::linalg_cross")
 def cross(ctx, x, other, dim=None):
-    """linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor; cross: the first dimension of size 3"""
+    """linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor;
+    cross: the first dimension of size 3"""
     sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, other))
     x, other = expand(ctx, x, sizes), expand(ctx, other, sizes)
     if dim is None:

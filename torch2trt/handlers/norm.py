@@ -39,7 +39,8 @@ def _wide_norm(ctx: Any, x: Any, order: float, over: list[int], keepdim: bool) -
 
 @op("aten::linalg_vector_norm")
 def linalg_vector_norm(ctx, x, ord=2, dim=None, keepdim=False, dtype=None):
-    """linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)"""
+    """linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *,
+    ScalarType? dtype=None)"""
     return vector_norm(ctx, to_float(ctx, tensor(ctx, x, dtype_of(dtype))), ord, dim, keepdim)
 
 
@@ -63,7 +64,8 @@ def frobenius_norm(ctx, x, dim=None, keepdim=False):
 
 @op("aten::linalg_matrix_norm", "aten::linalg_matrix_norm.str_ord")
 def linalg_matrix_norm(ctx, x, ord="fro", dim=(-2, -1), keepdim=False, dtype=None):
-    """linalg_matrix_norm(Tensor self, Scalar ord, int[] dim=[-2,-1], bool keepdim=False, *, ScalarType? dtype=None)"""
+    """linalg_matrix_norm(Tensor self, Scalar ord, int[] dim=[-2,-1], bool keepdim=False, *,
+    ScalarType? dtype=None)"""
     x = to_float(ctx, tensor(ctx, x, dtype_of(dtype)))
     if ord == "fro":
         return vector_norm(ctx, x, 2, dim, keepdim)
@@ -80,7 +82,8 @@ def linalg_matrix_norm(ctx, x, ord="fro", dim=(-2, -1), keepdim=False, dtype=Non
 
 @op("aten::linalg_norm", "aten::linalg_norm.ord_str")
 def linalg_norm(ctx, x, ord=None, dim=None, keepdim=False, dtype=None):
-    """linalg_norm(Tensor self, Scalar? ord=None, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)"""
+    """linalg_norm(Tensor self, Scalar? ord=None, int[1]? dim=None, bool keepdim=False, *,
+    ScalarType? dtype=None)"""
     if ord is None:
         return linalg_vector_norm(ctx, x, 2, dim, keepdim, dtype)
     dims = list(range(rank(ctx, x))) if dim is None else [dim] if isinstance(dim, int) else list(dim)
@@ -91,14 +94,15 @@ def linalg_norm(ctx, x, ord=None, dim=None, keepdim=False, dtype=None):
 
 @op("aten::renorm")
 def renorm(ctx, x, p, dim, maxnorm):
-    """renorm(Tensor self, Scalar p, int dim, Scalar maxnorm) -> Tensor: every slice along dim no longer than maxnorm"""
+    """renorm(Tensor self, Scalar p, int dim, Scalar maxnorm) -> Tensor:
+    every slice along dim no longer than maxnorm"""
     at = axis(ctx, x, dim)
     lengths = vector_norm(ctx, x, p, [a for a in range(rank(ctx, x)) if a != at], True)
     factor = div(ctx, tensor(ctx, maxnorm, dtype(ctx, x)), add(ctx, lengths, 1e-7))
     return mul(ctx, x, where(ctx, gt(ctx, lengths, maxnorm), factor, tensor(ctx, 1, dtype(ctx, x))))
 
 
-# ---- distances -------------------------------------------------------------------------------------------------------
+# ---- distances -----------------------------------------------------------------------------------
 @op("aten::dist")
 def dist(ctx, x, other, p=2):
     """dist(Tensor self, Tensor other, Scalar p=2) -> Tensor"""
@@ -107,7 +111,8 @@ def dist(ctx, x, other, p=2):
 
 @op("aten::cdist", "aten::_cdist_forward", "aten::_euclidean_dist")
 def cdist(ctx, x1, x2, p=2.0, compute_mode=None):
-    """cdist(Tensor x1, Tensor x2, float p=2, int? compute_mode=None) -> Tensor: from the differences themselves"""
+    """cdist(Tensor x1, Tensor x2, float p=2, int? compute_mode=None) -> Tensor:
+    from the differences themselves"""
     return vector_norm(ctx, sub(ctx, unsqueeze(ctx, x1, -2), unsqueeze(ctx, x2, -3)), p, [-1], False)
 
 
@@ -143,7 +148,8 @@ def _trapezoid(ctx: Any, y: Any, widths: Any, dim: int) -> Any:
 
 @op("aten::diff")
 def diff(ctx, x, n=1, dim=-1, prepend=None, append=None):
-    """diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None) -> Tensor"""
+    """diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None)
+    -> Tensor"""
     if not n:
         return x
     parts = [v for v in (prepend, x, append) if v is not None]

@@ -32,8 +32,8 @@ def _standardize(ctx, x, over, eps):
 
 @op("aten::batch_norm")
 def batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False):
-    """batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training,
-    float momentum, float eps, bool cudnn_enabled) -> Tensor"""
+    """batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
+    Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor"""
     if training:
         return _training_batch_norm(ctx, x, weight, bias, running_mean, eps)[0]
     if any(ctx.is_tensor(v) for v in (weight, bias, running_mean, running_var)) or not ctx.is_tensor(x):
@@ -67,8 +67,9 @@ def _training_batch_norm(ctx, x, weight, bias, running_mean, eps):
 
 @op("aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::_batch_norm_no_update")
 def native_batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps):
-    """native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var,
-    bool training, float momentum, float eps) -> (Tensor, Tensor save_mean, Tensor save_invstd)"""
+    """native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
+    Tensor? running_var, bool training, float momentum, float eps)
+    -> (Tensor, Tensor save_mean, Tensor save_invstd)"""
     if training:
         return _training_batch_norm(ctx, x, weight, bias, running_mean, eps)
     result = batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
@@ -78,14 +79,15 @@ def native_batch_norm(ctx, x, weight, bias, running_mean, running_var, training,
 
 @op("aten::_native_batch_norm_legit.no_stats")
 def native_batch_norm_no_stats(ctx, x, weight, bias, training, momentum, eps):
-    """_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias, bool training, ...)"""
+    """_native_batch_norm_legit.no_stats(Tensor input, Tensor? weight, Tensor? bias,
+    bool training, ...)"""
     return _training_batch_norm(ctx, x, weight, bias, None, eps)
 
 
 @op("aten::_native_batch_norm_legit_functional")
 def native_batch_norm_functional(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps):
-    """_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean,
-    Tensor running_var, bool training, float momentum, float eps)
+    """_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias,
+    Tensor running_mean, Tensor running_var, bool training, float momentum, float eps)
     -> (Tensor, Tensor, Tensor, Tensor running_mean_out, Tensor running_var_out)"""
     if not training:
         results = native_batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
@@ -101,28 +103,31 @@ def native_batch_norm_functional(ctx, x, weight, bias, running_mean, running_var
 
 @op("aten::_native_batch_norm_legit_no_training")
 def native_batch_norm_no_training(ctx, x, weight, bias, running_mean, running_var, momentum, eps):
-    """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias, Tensor running_mean, ...)"""
+    """_native_batch_norm_legit_no_training(Tensor input, Tensor? weight, Tensor? bias,
+    Tensor running_mean, ...)"""
     return native_batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
 
 
 @op("aten::cudnn_batch_norm")
 def cudnn_batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps):
-    """cudnn_batch_norm(Tensor input, Tensor weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, ...)
-    -> (Tensor, Tensor, Tensor, Tensor)"""
+    """cudnn_batch_norm(Tensor input, Tensor weight, Tensor? bias, Tensor? running_mean,
+    Tensor? running_var, ...) -> (Tensor, Tensor, Tensor, Tensor)"""
     arguments = x, weight, bias, running_mean, running_var, training, momentum, eps
     return *native_batch_norm(ctx, *arguments), torch.empty(0, dtype=torch.uint8)
 
 
 @op("aten::_batch_norm_impl_index")
 def batch_norm_impl_index(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, *_):
-    """_batch_norm_impl_index(Tensor input, Tensor? weight, ...) -> (Tensor, Tensor, Tensor, Tensor, int)"""
+    """_batch_norm_impl_index(Tensor input, Tensor? weight, ...)
+    -> (Tensor, Tensor, Tensor, Tensor, int)"""
     return *cudnn_batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps), 0
 
 
 @op("aten::instance_norm")
 def instance_norm(ctx, x, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, *_):
-    """instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var,
-    bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> Tensor"""
+    """instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
+    Tensor? running_var, bool use_input_stats, float momentum, float eps, bool cudnn_enabled)
+    -> Tensor"""
     if not use_input_stats:
         return batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
     if running_mean is not None:
@@ -132,7 +137,8 @@ def instance_norm(ctx, x, weight, bias, running_mean, running_var, use_input_sta
 
 @op("aten::group_norm")
 def group_norm(ctx, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
-    """group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-05, ...)"""
+    """group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None,
+    float eps=1e-05, ...)"""
     kind = dtype(ctx, x)
     x, weight, bias = _one_dtype(ctx, tensor(ctx, x), weight, bias)
     return tensor(ctx, ctx.group_norm(ctx.operand(x), num_groups, weight, bias, eps), kind)
@@ -146,8 +152,8 @@ def _one_dtype(ctx, x, weight, bias):
 
 @op("aten::native_group_norm")
 def native_group_norm(ctx, x, weight, bias, batch, channels, size, groups, eps):
-    """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, ...)
-    -> (Tensor, Tensor mean, Tensor rstd)"""
+    """native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW,
+    int group, ...) -> (Tensor, Tensor mean, Tensor rstd)"""
     rows = ctx.reshape(widened(ctx, x), [batch, groups, channels // groups * size])
     spread, center = variance(ctx, rows, [2], 0, False)
     scale, center = rsqrt(ctx, add(ctx, spread, eps)), ctx.reshape(center, [batch, groups])
@@ -162,7 +168,8 @@ def _trailing(ctx, x, normalized_shape):
 
 @op("aten::layer_norm")
 def layer_norm(ctx, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
-    """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, ...) -> Tensor"""
+    """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None,
+    Tensor? bias=None, ...) -> Tensor"""
     kind, over = dtype(ctx, x), _trailing(ctx, x, normalized_shape)
     if not all(isinstance(shape(ctx, x)[a], int) for a in over):
         return tensor(ctx, _affine(ctx, _standardize(ctx, widened(ctx, x), over, eps)[0], weight, bias), kind)
@@ -172,8 +179,8 @@ def layer_norm(ctx, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
 
 @op("aten::native_layer_norm")
 def native_layer_norm(ctx, x, normalized_shape, weight, bias, eps):
-    """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps)
-    -> (Tensor, Tensor mean, Tensor rstd)"""
+    """native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias,
+    float eps) -> (Tensor, Tensor mean, Tensor rstd)"""
     wide = widened(ctx, x)
     _, center, scale = _standardize(ctx, wide, _trailing(ctx, x, normalized_shape), eps)
     kind = dtype(ctx, x) if weight is None else dtype(ctx, weight)
@@ -183,7 +190,8 @@ def native_layer_norm(ctx, x, normalized_shape, weight, bias, eps):
 
 @op("aten::_fused_rms_norm")
 def fused_rms_norm(ctx, x, normalized_shape, weight=None, eps=None):
-    """_fused_rms_norm(Tensor input, int[] normalized_shape, Tensor? weight, float? eps) -> (Tensor, Tensor rstd)"""
+    """_fused_rms_norm(Tensor input, int[] normalized_shape, Tensor? weight, float? eps)
+    -> (Tensor, Tensor rstd)"""
     wide, kind = widened(ctx, x), dtype(ctx, x)
     eps = torch.finfo(dtype(ctx, wide)).eps if eps is None else eps
     power = mean(ctx, square(ctx, wide), _trailing(ctx, x, normalized_shape), True)
@@ -195,7 +203,8 @@ def fused_rms_norm(ctx, x, normalized_shape, weight=None, eps=None):
 
 @op("aten::rms_norm")
 def rms_norm(ctx, x, normalized_shape, weight=None, eps=None):
-    """rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor"""
+    """rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None)
+    -> Tensor"""
     return fused_rms_norm(ctx, x, normalized_shape, weight, eps)[0]
 
 
@@ -214,5 +223,6 @@ def weight_norm_interface(ctx, v, g, dim=0):
 
 @op("aten::_weight_norm")
 def weight_norm(ctx, v, g, dim=0):
-    """_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor: v * g / |v|, norms over all dimensions but `dim`"""
+    """_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor:
+    v * g / |v|, norms over all dimensions but `dim`"""
     return weight_norm_interface(ctx, v, g, dim)[0]

@@ -36,8 +36,8 @@ def _pools(spatial: int):
 
     @op(f"aten::max_pool{spatial}d")
     def max_pool(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
-        """max_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0, int[2] dilation=1,
-        bool ceil_mode=False) -> Tensor"""
+        """max_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
+        int[2] dilation=1, bool ceil_mode=False) -> Tensor"""
         kernel = full_list(kernel_size, spatial)
         window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial), full_list(dilation, spatial)
         return batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *window, ceil_mode))
@@ -46,8 +46,8 @@ def _pools(spatial: int):
     def avg_pool(
         ctx, x, kernel_size, stride=(), padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
     ):
-        """avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0, bool ceil_mode=False,
-        bool count_include_pad=True, int? divisor_override=None) -> Tensor"""
+        """avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
+        bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor"""
         kernel = full_list(kernel_size, spatial)
         window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial)
         if not dtype(ctx, x).is_floating_point:

@@ -82,8 +82,8 @@ def _pools_with_indices(spatial: int):
 
     @op(f"aten::max_pool{spatial}d_with_indices")
     def max_pool(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
-        """max_pool2d_with_indices(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
-        int[2] dilation=1, bool ceil_mode=False) -> (Tensor, Tensor)"""
+        """max_pool2d_with_indices(Tensor self, int[2] kernel_size, int[2] stride=[],
+        int[2] padding=0, int[2] dilation=1, bool ceil_mode=False) -> (Tensor, Tensor)"""
         kernel = full_list(kernel_size, spatial)
         stride, padding = full_list(stride, spatial) or kernel, full_list(padding, spatial)
         window = kernel, stride, padding, full_list(dilation, spatial)
@@ -107,7 +107,7 @@ max_pool2d_with_indices, adaptive_max_pool2d = _pools_with_indices(2)
 max_pool3d_with_indices, adaptive_max_pool3d = _pools_with_indices(3)
 
 
-# ---- fractional ------------------------------------------------------------------------------------------------------
+# ---- fractional ----------------------------------------------------------------------------------
 def _fractional_starts(samples, size, kernel, count):
     """The first positions of all windows along one dimension, [..., count], as PyTorch draws them from `samples`."""
     if count == 1:
@@ -122,8 +122,8 @@ def _fractional_starts(samples, size, kernel, count):
 
 @op("aten::fractional_max_pool2d", "aten::fractional_max_pool3d")
 def fractional_max_pool(ctx, x, kernel_size, output_size, random_samples):
-    """fractional_max_pool2d(Tensor self, int[2] kernel_size, int[2] output_size, Tensor random_samples)
-    -> (Tensor, Tensor)"""
+    """fractional_max_pool2d(Tensor self, int[2] kernel_size, int[2] output_size,
+    Tensor random_samples) -> (Tensor, Tensor)"""
     if ctx.is_tensor(random_samples):
         raise ctx.refuse("fractional_max_pool with samples that are computed in the network")
     spatial = random_samples.shape[-1]
@@ -154,7 +154,7 @@ def _max_per_channel(ctx, x, starts, kernel, sizes):
     return ctx.reshape(values, [*lead, *count]), ctx.reshape(indices, [*lead, *count])
 
 
-# ---- the inverse -----------------------------------------------------------------------------------------------------
+# ---- the inverse ---------------------------------------------------------------------------------
 def _unpool(ctx, x, indices, output_size):
     """Put the values of x at `indices` of zeros of size [*, *output_size]."""
     spatial = len(output_size)
@@ -176,5 +176,6 @@ def max_unpool2d(ctx, x, indices, output_size):
 
 @op("aten::max_unpool3d")
 def max_unpool3d(ctx, x, indices, output_size, stride, padding):
-    """max_unpool3d(Tensor self, Tensor indices, SymInt[3] output_size, int[3] stride, int[3] padding) -> Tensor"""
+    """max_unpool3d(Tensor self, Tensor indices, SymInt[3] output_size, int[3] stride,
+    int[3] padding) -> Tensor"""
     return _unpool(ctx, x, indices, list(output_size))

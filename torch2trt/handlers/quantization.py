@@ -27,22 +27,24 @@ def _inverse(ctx, scale, kind):
 
 @op("aten::fake_quantize_per_tensor_affine")
 def fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
-    """fake_quantize_per_tensor_affine(Tensor self, float scale, int zero_point, int quant_min, int quant_max)"""
+    """fake_quantize_per_tensor_affine(Tensor self, float scale, int zero_point, int quant_min,
+    int quant_max)"""
     return fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)[0]
 
 
 @op("aten::fake_quantize_per_tensor_affine_cachemask")
 def fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max):
-    """fake_quantize_per_tensor_affine_cachemask(Tensor self, float scale, int zero_point, int quant_min, int quant_max)
-    -> (Tensor output, Tensor mask)"""
+    """fake_quantize_per_tensor_affine_cachemask(Tensor self, float scale, int zero_point,
+    int quant_min, int quant_max) -> (Tensor output, Tensor mask)"""
     scale, zero_point = (v.reshape(()) if isinstance(v, torch.Tensor) else v for v in (scale, zero_point))
     return _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max)
 
 
 @op("aten::_fake_quantize_per_tensor_affine_cachemask_tensor_qparams")
 def fake_quantize_by_tensors(ctx, x, scale, zero_point, fake_quant_enabled, quant_min, quant_max):
-    """_fake_quantize_per_tensor_affine_cachemask_tensor_qparams(Tensor self, Tensor scale, Tensor zero_point,
-    Tensor fake_quant_enabled, int quant_min, int quant_max) -> (Tensor output, Tensor mask)"""
+    """_fake_quantize_per_tensor_affine_cachemask_tensor_qparams(Tensor self, Tensor scale,
+    Tensor zero_point, Tensor fake_quant_enabled, int quant_min, int quant_max)
+    -> (Tensor output, Tensor mask)"""
     if ctx.is_tensor(fake_quant_enabled):
         raise ctx.refuse("fake quantisation that is switched on and off in the network")
     result, mask = fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)
@@ -51,8 +53,8 @@ def fake_quantize_by_tensors(ctx, x, scale, zero_point, fake_quant_enabled, quan
 
 @op("aten::fake_quantize_per_channel_affine_cachemask")
 def fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_min, quant_max):
-    """fake_quantize_per_channel_affine_cachemask(Tensor self, Tensor scale, Tensor zero_point, int axis, int quant_min,
-    int quant_max) -> (Tensor output, Tensor mask)"""
+    """fake_quantize_per_channel_affine_cachemask(Tensor self, Tensor scale, Tensor zero_point,
+    int axis, int quant_min, int quant_max) -> (Tensor output, Tensor mask)"""
     view = [1] * rank(ctx, x)
     view[axis] = -1
     scale, zero_point = (reshape(ctx, tensor(ctx, v), view) for v in (scale, zero_point))
@@ -61,7 +63,8 @@ def fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_m
 
 @op("aten::fake_quantize_per_channel_affine")
 def fake_quantize_per_channel(ctx, x, scale, zero_point, axis, quant_min, quant_max):
-    """fake_quantize_per_channel_affine(Tensor self, Tensor scale, Tensor zero_point, int axis, int quant_min, ...)"""
+    """fake_quantize_per_channel_affine(Tensor self, Tensor scale, Tensor zero_point, int axis,
+    int quant_min, ...)"""
     return fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_min, quant_max)[0]
 
 

@@ -43,7 +43,7 @@ def _hidden(ctx: Any, weight: Any) -> _Hidden:
     return _Hidden(weight, ctx.operand(weight, "hidden"))
 
 
-# ---- steps: (ctx, input part, state, parameters) -> new state, a tuple with h first ---------------------------------
+# ---- steps: (ctx, input part, state, parameters) -> new state, a tuple with h first --------------
 def _lstm_step(ctx, x, state, hidden, weights, project):
     h, c = state
     gate_in, gate_forget, candidate, gate_out = chunk(ctx, add(ctx, x, hidden(ctx, h)), 4, -1)
@@ -80,7 +80,7 @@ def _input_part(ctx, x, weights, step):
     return linear(ctx, x, weights.input, bias)
 
 
-# ---- layers ---------------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 def _run_direction(ctx, x, state, weights, step, reverse):
     """One direction of one layer over [time, N, size]: the states h of all steps, in time order, and the last state."""
     gates = _input_part(ctx, x, weights, step)
@@ -137,8 +137,8 @@ def _select(ctx, state, at):
 
 @op("aten::lstm.input")
 def lstm(ctx, x, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
-    """lstm.input(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, float dropout,
-    bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor, Tensor)"""
+    """lstm.input(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers,
+    float dropout, bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor, Tensor)"""
     options = has_biases, num_layers, dropout, train, bidirectional, batch_first
     return _recurrent(ctx, x, hx, params, *options, _lstm_step)
 
@@ -148,7 +148,8 @@ def recurrent(name: str, step: Callable[..., Any]) -> None:
 
     @op(f"aten::{name}.input")
     def layer(ctx, x, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
-        """gru.input(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers, float dropout, ...)"""
+        """gru.input(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers,
+        float dropout, ...)"""
         options = has_biases, num_layers, dropout, train, bidirectional, batch_first
         return _recurrent(ctx, x, [hx], params, *options, step)
 
@@ -160,19 +161,20 @@ recurrent("rnn_relu", _relu_step)
 
 @op("aten::lstm.data", "aten::gru.data", "aten::rnn_tanh.data", "aten::rnn_relu.data")
 def packed(ctx, *_):
-    """lstm.data(Tensor data, Tensor batch_sizes, Tensor[] hx, Tensor[] params, ...) -> (Tensor, Tensor, Tensor)"""
+    """lstm.data(Tensor data, Tensor batch_sizes, Tensor[] hx, Tensor[] params, ...)
+    -> (Tensor, Tensor, Tensor)"""
     raise ctx.refuse("a recurrent layer over packed sequences; pass padded ones")
 
 
-# ---- cells ----------------------------------------------------------------------------------------------------------
+# ---- cells ---------------------------------------------------------------------------------------
 def _cell(ctx, x, state, weights, step):
     return step(ctx, _input_part(ctx, x, weights, step), state, _hidden(ctx, weights.hidden), weights, None)
 
 
 @op("aten::lstm_cell")
 def lstm_cell(ctx, x, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-    """lstm_cell(Tensor input, Tensor[] hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, Tensor? b_hh=None)
-    -> (Tensor, Tensor)"""
+    """lstm_cell(Tensor input, Tensor[] hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None,
+    Tensor? b_hh=None) -> (Tensor, Tensor)"""
     return _cell(ctx, x, tuple(hx), _Weights(w_ih, w_hh, b_ih, b_hh), _lstm_step)
 
 
@@ -181,7 +183,8 @@ def cell(name: str, step: Callable[..., Any]) -> None:
 
     @op(f"aten::{name}")
     def emit(ctx, x, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-        """gru_cell(Tensor input, Tensor hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, Tensor? b_hh=None)"""
+        """gru_cell(Tensor input, Tensor hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None,
+        Tensor? b_hh=None)"""
         return _cell(ctx, x, (hx,), _Weights(w_ih, w_hh, b_ih, b_hh), step)[0]
 
 

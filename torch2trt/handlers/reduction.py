@@ -25,7 +25,8 @@ def _reduce(ctx, name, x, dim, keepdim):
 
 @op("aten::sum.dim_IntList", "aten::sum.dim")
 def sum_(ctx, x, dim=None, keepdim=False, dtype=None):
-    """sum.dim_IntList(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    """sum.dim_IntList(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None)
+    -> Tensor"""
     return _reduce(ctx, "sum", _integers_widen(ctx, x, dtype), dim, keepdim)
 
 
@@ -37,7 +38,8 @@ def sum_all(ctx, x, dtype=None):
 
 @op("aten::mean.dim")
 def mean(ctx, x, dim=None, keepdim=False, dtype=None):
-    """mean.dim(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    """mean.dim(Tensor self, int[1]? dim, bool keepdim=False, *, ScalarType? dtype=None)
+    -> Tensor"""
     return _reduce(ctx, "mean", tensor(ctx, x, dtype_of(dtype)), dim, keepdim)
 
 
@@ -49,7 +51,8 @@ def mean_all(ctx, x, dtype=None):
 
 @op("aten::prod.dim_int")
 def prod(ctx, x, dim, keepdim=False, dtype=None):
-    """prod.dim_int(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    """prod.dim_int(Tensor self, int dim, bool keepdim=False, *, ScalarType? dtype=None)
+    -> Tensor"""
     return _reduce(ctx, "prod", _integers_widen(ctx, x, dtype), dim, keepdim)
 
 
@@ -137,7 +140,8 @@ def any_(ctx, x, dim=None, keepdim=False):
 
 @op("aten::topk")
 def topk(ctx, x, k, dim=-1, largest=True, sorted=True):
-    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> (Tensor, Tensor)"""
+    """topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True)
+    -> (Tensor, Tensor)"""
     if not rank(ctx, x):
         return x, ctx.literal(torch.tensor(0))
     return ctx.topk(x, k, axis(ctx, x, dim), largest)
@@ -161,7 +165,8 @@ def variance(ctx, x, dim, correction, keepdim):
 
 @op("aten::var.correction")
 def var(ctx, x, dim=None, correction=None, keepdim=False):
-    """var.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""
+    """var.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False)
+    -> Tensor"""
     return variance(ctx, x, dim, 1 if correction is None else correction, keepdim)[0]
 
 
@@ -179,7 +184,8 @@ def var_all(ctx, x, unbiased=True):
 
 @op("aten::std.correction")
 def std(ctx, x, dim=None, correction=None, keepdim=False):
-    """std.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False) -> Tensor"""
+    """std.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False)
+    -> Tensor"""
     return sqrt(ctx, var(ctx, x, dim, correction, keepdim))
 
 
@@ -197,7 +203,8 @@ def std_all(ctx, x, unbiased=True):
 
 @op("aten::var_mean.correction")
 def var_mean(ctx, x, dim=None, correction=None, keepdim=False):
-    """var_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False)"""
+    """var_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None,
+    bool keepdim=False)"""
     spread, center = variance(ctx, x, dim, 1 if correction is None else correction, keepdim)
     return spread, center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
 

@@ -91,7 +91,7 @@ def logcumsumexp(ctx, x, dim):
     return x
 
 
-# ---- sorting ---------------------------------------------------------------------------------------------------------
+# ---- sorting -------------------------------------------------------------------------------------
 def _sorted(ctx: Any, x: Any, dim: int, descending: bool) -> tuple[Any, Any]:
     if not rank(ctx, x):
         return x, torch.tensor(0)
@@ -106,7 +106,8 @@ def sort(ctx, x, dim=-1, descending=False):
 
 @op("aten::sort.stable")
 def sort_stable(ctx, x, stable, dim=-1, descending=False):
-    """sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> (Tensor, Tensor)"""
+    """sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False)
+    -> (Tensor, Tensor)"""
     return _sorted(ctx, x, dim, descending)
 
 
@@ -130,7 +131,8 @@ def msort(ctx, x):
 
 @op("aten::kthvalue")
 def kthvalue(ctx, x, k, dim=-1, keepdim=False):
-    """kthvalue(Tensor self, SymInt k, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)"""
+    """kthvalue(Tensor self, SymInt k, int dim=-1, bool keepdim=False)
+    -> (Tensor values, Tensor indices)"""
     values, indices = _sorted(ctx, x, dim, False)
     if not rank(ctx, x):
         return values, indices
@@ -144,7 +146,8 @@ def _flat(ctx: Any, x: Any) -> Any:
 
 @op("aten::median.dim")
 def median_dim(ctx, x, dim=-1, keepdim=False):
-    """median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor): the lower one, or NaN"""
+    """median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor, Tensor):
+    the lower one, or NaN"""
     if not rank(ctx, x):
         return x, torch.tensor(0)
     size = shape(ctx, x)[axis(ctx, x, dim)]
@@ -184,7 +187,8 @@ def nanmedian(ctx, x):
 
 @op("aten::mode")
 def mode(ctx, x, dim=-1, keepdim=False):
-    """mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor, Tensor): the smallest of the most frequent"""
+    """mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor, Tensor):
+    the smallest of the most frequent"""
     if not rank(ctx, x):
         return x, torch.tensor(0)
     at = axis(ctx, x, dim)
@@ -197,10 +201,11 @@ def mode(ctx, x, dim=-1, keepdim=False):
     return tuple(kept if keepdim else (squeeze(ctx, v, at) for v in kept))
 
 
-# ---- searching in sorted values --------------------------------------------------------------------------------------
+# ---- searching in sorted values ------------------------------------------------------------------
 @op("aten::searchsorted")
 def searchsorted(ctx, sorted_sequence, x, out_int32=False, right=False, side=None, sorter=None):
-    """searchsorted.Tensor(Tensor sorted_sequence, Tensor self, *, bool out_int32=False, bool right=False, ...)"""
+    """searchsorted.Tensor(Tensor sorted_sequence, Tensor self, *, bool out_int32=False,
+    bool right=False, ...)"""
     if sorter is not None:
         sorted_sequence = gather(ctx, sorted_sequence, -1, sorter)
     right = side == "right" if side is not None else right
@@ -222,6 +227,7 @@ def _not_above(ctx: Any, candidates: Any, wanted: Any) -> Any:
 
 @op("aten::bucketize")
 def bucketize(ctx, x, boundaries, out_int32=False, right=False):
-    """bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor"""
+    """bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False)
+    -> Tensor"""
     return searchsorted(ctx, boundaries, x, out_int32, right)
 

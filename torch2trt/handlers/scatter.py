@@ -18,7 +18,8 @@ from .shape import clamped, expand, movedim, narrow_to, permute, reshape, unsque
 
 @op("aten::copy", "aten::_copy_from")
 def copy(ctx, x, src, non_blocking=False):
-    """copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor: src in the shape and dtype of self"""
+    """copy(Tensor self, Tensor src, bool non_blocking=False) -> Tensor:
+    src in the shape and dtype of self"""
     return expand(ctx, tensor(ctx, src, dtype(ctx, x)), list(shape(ctx, x)))
 
 
@@ -46,7 +47,8 @@ def overwrite(ctx: Any, x: Any, src: Any, at: int, positions: Sequence[int]) -> 
 
 @op("aten::slice_scatter")
 def slice_scatter(ctx, x, src, dim=0, start=None, end=None, step=1):
-    """slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1)"""
+    """slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? end=None,
+    SymInt step=1)"""
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
     size = sizes[at]
     start = clamped(ctx, 0 if start is None else start, size)
@@ -106,7 +108,7 @@ def diagonal_scatter(ctx, x, src, offset=0, dim1=0, dim2=1):
     return ctx.permute(written, [order.index(a) for a in range(len(order))])
 
 
-# ---- scatter ---------------------------------------------------------------------------------------------------------
+# ---- scatter -------------------------------------------------------------------------------------
 _REDUCTIONS = {
     "add": "add", "sum": "add", "mean": "add", "multiply": "multiply", "prod": "multiply",
     "amax": "maximum", "amin": "minimum",
@@ -174,7 +176,8 @@ def _neutral(kind: torch.dtype, reduce: str) -> float:
 
 @op("aten::scatter_reduce.two")
 def scatter_reduce(ctx, x, dim, index, src, reduce, include_self=True):
-    """scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True)"""
+    """scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *,
+    bool include_self=True)"""
     kind = dtype(ctx, x)
     counts = None
     if reduce == "mean" or not include_self:
@@ -224,15 +227,17 @@ def index_fill(ctx, x, dim, index, value):
 
 @op("aten::index_reduce")
 def index_reduce(ctx, x, dim, index, source, reduce, include_self=True):
-    """index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True)"""
+    """index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *,
+    bool include_self=True)"""
     at, index, source = _along(ctx, x, dim, index, source)
     return scatter_reduce(ctx, x, at, index, source, reduce, include_self)
 
 
-# ---- index assignment ------------------------------------------------------------------------------------------------
+# ---- index assignment ----------------------------------------------------------------------------
 @op("aten::masked_scatter")
 def masked_scatter(ctx, x, mask, source):
-    """masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor: the n-th True takes the n-th of source"""
+    """masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor:
+    the n-th True takes the n-th of source"""
     sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, mask))
     x, mask = expand(ctx, x, sizes), expand(ctx, tensor(ctx, mask, torch.bool), sizes)
     return where(ctx, mask, _nth(ctx, mask, reshape(ctx, source, [-1])), x)
@@ -289,7 +294,8 @@ def index_put(ctx, x, indices, values, accumulate=False, unsafe=False):
 
 @op("aten::put")
 def put(ctx, x, index, source, accumulate=False):
-    """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor: into the flattened tensor"""
+    """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor:
+    into the flattened tensor"""
     flat = reshape(ctx, x, [-1])
     written = index_put(ctx, flat, [reshape(ctx, index, [-1])], reshape(ctx, source, [-1]), accumulate)
     return reshape(ctx, written, list(shape(ctx, x)))

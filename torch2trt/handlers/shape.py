@@ -58,7 +58,8 @@ def unflatten(ctx, x, dim, sizes):
 
 @op("aten::squeeze", "aten::squeeze_copy")
 def squeeze(ctx, x, dim=None):
-    """squeeze(Tensor(a) self), squeeze.dim(Tensor(a) self, int dim), squeeze.dims(Tensor(a) self, int[] dim)"""
+    """squeeze(Tensor(a) self),
+    squeeze.dim(Tensor(a) self, int dim), squeeze.dims(Tensor(a) self, int[] dim)"""
     sizes = list(shape(ctx, x))
     wanted = range(len(sizes)) if dim is None else [] if dim == [] or not sizes else axes(ctx, x, dim)
     dynamic = [a for a in wanted if not isinstance(sizes[a], int)]
@@ -142,7 +143,8 @@ def broadcast_tensors(ctx, tensors):
 
 @op("aten::cat", "aten::concat", "aten::concatenate")
 def cat(ctx, tensors, dim=0):
-    """cat(Tensor[] tensors, int dim=0) -> Tensor; 1-d tensors with no element are left out as in PyTorch"""
+    """cat(Tensor[] tensors, int dim=0) -> Tensor;
+    1-d tensors with no element are left out as in PyTorch"""
     kept = [x for x in tensors if tuple(shape(ctx, x)) != (0,)] or list(tensors)[:1]
     promoted = promote(ctx, *tensors)
     kept = [p for x, p in zip(tensors, promoted) if any(x is k for k in kept)]
@@ -157,7 +159,8 @@ def stack(ctx, tensors, dim=0):
 
 @op("aten::slice.Tensor", "aten::slice_copy.Tensor")
 def slice_(ctx, x, dim=0, start=None, end=None, step=1):
-    """slice.Tensor(Tensor(a) self, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1) -> Tensor(a)"""
+    """slice.Tensor(Tensor(a) self, int dim=0, SymInt? start=None, SymInt? end=None, SymInt step=1)
+    -> Tensor(a)"""
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
     size = sizes[at]
@@ -307,7 +310,8 @@ def roll(ctx, x, shifts, dims=()):
 
 @op("aten::constant_pad_nd")
 def constant_pad_nd(ctx, x, pad, value=0):
-    """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor; negative amounts cut off"""
+    """constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor;
+    negative amounts cut off"""
     return pad_mode(ctx, x, pad, "constant", value)
 
 

@@ -77,7 +77,8 @@ def frac(ctx, x):
 
 @op("aten::lerp")
 def lerp(ctx, x, end, weight):
-    """lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor: from the nearer end, as PyTorch computes it"""
+    """lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor:
+    from the nearer end, as PyTorch computes it"""
     kind, number = result_type(ctx, x, end), isinstance(weight, (int, float))
     x, end = widened(ctx, x), widened(ctx, end)
     distance, weight = sub(ctx, end, x), weight if number else widened(ctx, weight)
@@ -134,7 +135,8 @@ def logaddexp2(ctx, x, other):
 
 @op("aten::logit", "aten::special_logit")
 def logit(ctx, x, eps=None):
-    """logit(Tensor self, float? eps=None) -> Tensor; eps is the bound that counts where it is above 1 - eps"""
+    """logit(Tensor self, float? eps=None) -> Tensor;
+    eps is the bound that counts where it is above 1 - eps"""
     x = to_float(ctx, x)
     if eps is not None:
         x = where(ctx, lt(ctx, x, eps), tensor(ctx, eps, dtype(ctx, x)), clamp(ctx, x, None, 1 - eps))
@@ -205,7 +207,8 @@ def sinc(ctx, x):
 
 @op("aten::hypot")
 def hypot(ctx, x, other):
-    """hypot(Tensor self, Tensor other) -> Tensor: scaled by the larger one, so that squares do not overflow"""
+    """hypot(Tensor self, Tensor other) -> Tensor:
+    scaled by the larger one, so that squares do not overflow"""
     x, other = (abs_(ctx, v) for v in promote(ctx, x, other))
     largest = maximum(ctx, x, other)
     plain = eq(ctx, largest, 0)

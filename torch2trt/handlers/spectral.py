@@ -18,7 +18,8 @@ from .shape import pad_mode, stack, transpose
 def stft(ctx, x, n_fft, hop_length=None, win_length=None, window=None, normalized=False, onesided=None,
          return_complex=None, align_to_window=None):  # fmt: skip
     """stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None,
-    bool normalized=False, bool? onesided=None, bool? return_complex=None, bool? align_to_window=None) -> Tensor"""
+    bool normalized=False, bool? onesided=None, bool? return_complex=None,
+    bool? align_to_window=None) -> Tensor"""
     if return_complex:
         raise ctx.refuse("complex numbers; use return_complex=False, which gives real and imaginary parts")
     kind = dtype(ctx, x)

@@ -57,13 +57,15 @@ def _numbers(ctx: Any, x: Any) -> Any:
 
 @op("aten::nansum")
 def nansum(ctx, x, dim=None, keepdim=False, dtype=None):
-    """nansum(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    """nansum(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)
+    -> Tensor"""
     return sum_(ctx, _numbers(ctx, x), dim, keepdim, dtype)
 
 
 @op("aten::nanmean")
 def nanmean(ctx, x, dim=None, keepdim=False, dtype=None):
-    """nanmean(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None) -> Tensor"""
+    """nanmean(Tensor self, int[1]? dim=None, bool keepdim=False, *, ScalarType? dtype=None)
+    -> Tensor"""
     total = nansum(ctx, x, dim, keepdim, dtype)
     return div(ctx, total, sum_(ctx, eq(ctx, x, x), dim, keepdim))
 
@@ -76,7 +78,8 @@ def count_nonzero(ctx, x, dim=None):
 
 @op("aten::var_mean.dim")
 def var_mean_dim(ctx, x, dim, unbiased=True, keepdim=False):
-    """var_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False) -> (Tensor, Tensor)"""
+    """var_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)
+    -> (Tensor, Tensor)"""
     spread, center = variance(ctx, x, dim, int(unbiased), keepdim)
     return spread, center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
 
@@ -89,14 +92,16 @@ def var_mean_all(ctx, x, unbiased=True):
 
 @op("aten::std_mean.correction")
 def std_mean(ctx, x, dim=None, correction=None, keepdim=False):
-    """std_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None, bool keepdim=False)"""
+    """std_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None,
+    bool keepdim=False)"""
     spread, center = variance(ctx, x, dim, 1 if correction is None else correction, keepdim)
     return sqrt(ctx, spread), center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
 
 
 @op("aten::std_mean.dim")
 def std_mean_dim(ctx, x, dim, unbiased=True, keepdim=False):
-    """std_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False) -> (Tensor, Tensor)"""
+    """std_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)
+    -> (Tensor, Tensor)"""
     return std_mean(ctx, x, dim, int(unbiased), keepdim)
 
 
@@ -108,7 +113,8 @@ def std_mean_all(ctx, x, unbiased=True):
 
 @op("aten::cov")
 def cov(ctx, x, correction=1, fweights=None, aweights=None):
-    """cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None) -> Tensor"""
+    """cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None)
+    -> Tensor"""
     x = to_float(ctx, reshape(ctx, x, [1] * (2 - rank(ctx, x)) + list(shape(ctx, x))))
     weights = [w for w in (fweights, aweights) if w is not None]
     if not weights:

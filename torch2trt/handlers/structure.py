@@ -109,7 +109,8 @@ def numel(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> l
     "aten::cpu", "aten::cuda",
 )  # fmt: skip
 def same(ctx, x, *_):
-    """detach(Tensor self), clone(Tensor self, *, MemoryFormat? memory_format=None), ...: the values do not change"""
+    """detach(Tensor self),
+    clone(Tensor self, *, MemoryFormat? memory_format=None), ...: the values do not change"""
     return x
 
 

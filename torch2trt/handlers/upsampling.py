@@ -56,7 +56,7 @@ upsample(
 upsample("aten::upsample_bicubic2d", mode="cubic", corners=True)
 
 
-# ---- antialiased -----------------------------------------------------------------------------------------------------
+# ---- antialiased ---------------------------------------------------------------------------------
 def _filter(resize, old, new, align_corners, scale):
     """The matrix [new, old] of an antialiased resize along one dimension, from PyTorch's own resize of unit vectors."""
     return resize(torch.eye(old, dtype=torch.float64)[None, None], [new, old], align_corners, scale, None)[0, 0]
@@ -84,12 +84,14 @@ def antialias(name: str):
 
     @op(f"aten::{name}.vec")
     def by_factors(ctx, x, output_size, align_corners, scale_factors):
-        """_upsample_bilinear2d_aa.vec(Tensor input, SymInt[]? output_size, bool align_corners, ...)"""
+        """_upsample_bilinear2d_aa.vec(Tensor input, SymInt[]? output_size,
+        bool align_corners, ...)"""
         return _antialiased(ctx, x, resize, output_size, align_corners, scale_factors)
 
     @op(f"aten::{name}")
     def by_size(ctx, x, output_size, align_corners, scales_h=None, scales_w=None):
-        """_upsample_bilinear2d_aa(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, ...)"""
+        """_upsample_bilinear2d_aa(Tensor self, SymInt[2] output_size, bool align_corners,
+        float? scales_h=None, ...)"""
         return _antialiased(ctx, x, resize, output_size, align_corners, (scales_h, scales_w))
 
 
@@ -103,8 +105,9 @@ def interpolate(
     ctx, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
     antialias=False,
 ):  # fmt: skip
-    """__interpolate.size_list(Tensor input, int[]? size=None, float? scale_factor=None, str mode="nearest",
-    bool? align_corners=None, bool? recompute_scale_factor=None, bool antialias=False) -> Tensor"""
+    """__interpolate.size_list(Tensor input, int[]? size=None, float? scale_factor=None,
+    str mode="nearest", bool? align_corners=None, bool? recompute_scale_factor=None,
+    bool antialias=False) -> Tensor"""
     spatial = rank(ctx, x) - 2
     kind = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
     size, scales = (v if v is None or isinstance(v, list) else [v] * spatial for v in (size, scale_factor))
@@ -116,14 +119,15 @@ def interpolate(
     return _resize(ctx, x, kind, size, bool(align_corners), scales)
 
 
-# ---- grids -----------------------------------------------------------------------------------------------------------
+# ---- grids ---------------------------------------------------------------------------------------
 _GRID_MODES = ("bilinear", "nearest", "bicubic")
 _GRID_PADDING = ("zeros", "border", "reflection")
 
 
 @op("aten::grid_sampler", "aten::grid_sampler_2d", "aten::grid_sampler_3d", "aten::cudnn_grid_sampler")
 def grid_sampler(ctx, x, grid, interpolation_mode=0, padding_mode=0, align_corners=True):
-    """grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners)"""
+    """grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode,
+    bool align_corners)"""
     x = ctx.operand(x, "input")
     modes = _GRID_MODES[interpolation_mode], _GRID_PADDING[padding_mode]
     return ctx.grid_sample(x, tensor(ctx, grid), *modes, bool(align_corners))

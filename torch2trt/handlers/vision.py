@@ -34,7 +34,7 @@ def _images(ctx, x, rois):
     return x if shape(ctx, x)[0] == 1 else ctx.take(x, tensor(ctx, select(ctx, rois, 1, 0), torch.int64), 0)
 
 
-# ---- averages of samples ---------------------------------------------------------------------------------------------
+# ---- averages of samples -------------------------------------------------------------------------
 def _sample_weights(ctx, start, length, bins, ratio, size):
     """The weights [regions, bins, size] of a mean over `ratio` bilinear samples per bin."""
     steps = (torch.arange(bins * ratio, dtype=torch.float32) + 0.5) / ratio
@@ -63,8 +63,8 @@ def _aligned_weights(ctx, x, rois, spatial_scale, bins, ratio, offset, least):
 
 @op("torchvision::roi_align")
 def roi_align(ctx, x, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio, aligned):
-    """roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width,
-    int sampling_ratio, bool aligned) -> Tensor"""
+    """roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,
+    SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor"""
     _static(ctx, x, "roi_align")
     offset, least = (0.5, None) if aligned else (0.0, 1.0)
     bins = pooled_height, pooled_width
@@ -85,15 +85,15 @@ def _position_sensitive(ctx, x, rois, rows, columns):
 
 @op("torchvision::ps_roi_align")
 def ps_roi_align(ctx, x, rois, spatial_scale, pooled_height, pooled_width, sampling_ratio):
-    """ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width,
-    int sampling_ratio) -> (Tensor, and 1 for training)"""
+    """ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,
+    SymInt pooled_width, int sampling_ratio) -> (Tensor, and 1 for training)"""
     _static(ctx, x, "ps_roi_align")
     bins = pooled_height, pooled_width
     matrices = _aligned_weights(ctx, x, rois, spatial_scale, bins, sampling_ratio, 0.5, None)
     return _position_sensitive(ctx, x, rois, *matrices), None
 
 
-# ---- whole pixels ----------------------------------------------------------------------------------------------------
+# ---- whole pixels --------------------------------------------------------------------------------
 def _rounded(ctx, x):
     """To the nearest integer, halves away from zero."""
     return mul(ctx, sign(ctx, x), floor(ctx, add(ctx, abs_(ctx, x), 0.5)))
@@ -125,8 +125,8 @@ def _members(ctx, x, rois, spatial_scale, bins, inclusive):
 
 @op("torchvision::roi_pool")
 def roi_pool(ctx, x, rois, spatial_scale, pooled_height, pooled_width):
-    """roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width)
-    -> (Tensor, and 1 for training)"""
+    """roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,
+    SymInt pooled_width) -> (Tensor, and 1 for training)"""
     rows, columns = _members(ctx, x, rois, spatial_scale, (pooled_height, pooled_width), True)
     lines = _masked_max(ctx, _images(ctx, x, rois), columns, 3, pooled_width)
     result = _masked_max(ctx, lines, rows, 2, pooled_height)
@@ -145,15 +145,15 @@ def _masked_max(ctx, x, members, at, bins):
 
 @op("torchvision::ps_roi_pool")
 def ps_roi_pool(ctx, x, rois, spatial_scale, pooled_height, pooled_width):
-    """ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width)
-    -> (Tensor, and 1 for training)"""
+    """ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,
+    SymInt pooled_width) -> (Tensor, and 1 for training)"""
     members = _members(ctx, x, rois, spatial_scale, (pooled_height, pooled_width), False)
     counts = [tensor(ctx, m, dtype(ctx, x)) for m in members]
     weights = [div(ctx, c, clamp(ctx, sum_(ctx, c, [2], True), 1, None)) for c in counts]
     return _position_sensitive(ctx, x, rois, *weights), None
 
 
-# ---- deformable convolution ------------------------------------------------------------------------------------------
+# ---- deformable convolution ----------------------------------------------------------------------
 def _tap_positions(kernel, count, stride, padding, dilation):
     """Where each tap of each window reads along one dimension: [kernel, windows]."""
     return torch.arange(kernel)[:, None] * dilation + torch.arange(count) * stride - padding
@@ -177,8 +177,8 @@ def deform_conv2d(
     ctx, x, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups,
     offset_groups, use_mask,
 ):  # fmt: skip
-    """deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, ...,
-    SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor"""
+    """deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias,
+    SymInt stride_h, ..., SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor"""
     out_channels, per_group, *kernel = shape(ctx, weight)
     batch, channels, *sizes = shape(ctx, x)
     out = _static(ctx, offset, "deform_conv2d")
@@ -196,7 +196,7 @@ def deform_conv2d(
     return add(ctx, result, reshape(ctx, bias, [-1, 1, 1]))
 
 
-# ---- boxes -----------------------------------------------------------------------------------------------------------
+# ---- boxes ---------------------------------------------------------------------------------------
 @op("torchvision::nms")
 def nms(ctx, dets, scores, iou_threshold):
     """nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"""
