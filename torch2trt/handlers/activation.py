@@ -126,7 +126,8 @@ def gelu(ctx, x, approximate="none"):
     """gelu(Tensor self, *, str approximate='none') -> Tensor"""
     if approximate == "tanh":
         inner = mul(ctx, x, add(ctx, mul(ctx, mul(ctx, x, x), 0.044715), 1))
-        return mul(ctx, mul(ctx, x, 0.5), add(ctx, tanh(ctx, mul(ctx, inner, math.sqrt(2 / math.pi))), 1))
+        half = mul(ctx, x, 0.5)
+        return mul(ctx, half, add(ctx, tanh(ctx, mul(ctx, inner, math.sqrt(2 / math.pi))), 1))
     return mul(ctx, mul(ctx, x, 0.5), add(ctx, erf(ctx, mul(ctx, x, math.sqrt(0.5))), 1))
 
 
@@ -197,5 +198,3 @@ def rrelu(ctx, x, lower=0.125, upper=1 / 3, training=False, generator=None):
     if training:
         raise ctx.refuse("rrelu in training mode is random; call module.eval() first")
     return leaky_relu(ctx, x, (lower + upper) / 2)
-
-

@@ -1,4 +1,4 @@
-"""Views and copies of a tensor's elements in other arrangements: windows, strides, splitting and joining by name."""
+"""A tensor's elements in other arrangements: windows, strides, splitting and joining by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, numel, rank, shape
+from .common import axis, is_static, numel, rank, shape
 from .shape import (
     cat,
     chunk,
@@ -29,18 +29,25 @@ def as_strided(ctx, x, size, stride, storage_offset=None):
     """as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? storage_offset=None)
     -> Tensor(a)"""
     if storage_offset:
-        raise ctx.refuse("as_strided with a storage offset, which counts from memory the trace does not know")
-    recorded = ctx.node.inputs[0] if ctx.node is not None and ctx.node.kind.startswith("aten::as_strided") else None
+        raise ctx.refuse(
+            "as_strided with a storage offset, which counts from memory the trace does not know"
+        )
     sizes = shape(ctx, x)
-    if not all(isinstance(s, int) for s in [*sizes, *size, *stride]):
+    if not is_static([*sizes, *size, *stride]):
         raise ctx.refuse("as_strided of dynamic sizes")
     wanted = _positions(size, stride)
-    strides = recorded.strides if recorded is not None and recorded.strides else _row_major(sizes)
+    strides = _recorded_strides(ctx) or _row_major(sizes)
     place = {int(p): i for i, p in enumerate(_positions(sizes, strides).reshape(-1))}
     if any(int(p) not in place for p in wanted.reshape(-1)):
         raise ctx.refuse("as_strided beyond the elements of its input")
     table = torch.tensor([place[int(p)] for p in wanted.reshape(-1)], dtype=torch.int64)
     return ctx.take(reshape(ctx, x, [-1]), table.reshape(size), 0)
+
+
+def _recorded_strides(ctx: Any) -> Sequence[int] | None:
+    """The strides that the input of this as_strided had in the trace, where it is a node of it."""
+    node = ctx.node
+    return node.inputs[0].strides if node and node.kind.startswith("aten::as_strided") else None
 
 
 def _row_major(sizes: Sequence[int]) -> list[int]:
@@ -51,7 +58,8 @@ def _positions(size: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
     """The memory position of every element."""
     position = torch.zeros(tuple(size), dtype=torch.int64)
     for at, (count, step) in enumerate(zip(size, stride)):
-        position = position + (torch.arange(count) * step).reshape([-1] + [1] * (len(size) - at - 1))
+        line = torch.arange(count) * step
+        position = position + line.reshape([-1] + [1] * (len(size) - at - 1))
     return position
 
 
@@ -79,7 +87,9 @@ def tensor_split(ctx, x, sections, dim=0):
     at = axis(ctx, x, dim)
     size = shape(ctx, x)[at]
     if ctx.is_tensor(sections):
-        raise ctx.refuse("tensor_split at computed positions, whose output shapes depend on the data")
+        raise ctx.refuse(
+            "tensor_split at computed positions, whose output shapes depend on the data"
+        )
     if isinstance(sections, torch.Tensor):
         sections = sections.tolist()
     if isinstance(sections, int):
@@ -143,7 +153,8 @@ def atleast_3d(ctx, x):
 
     def grown(v: Any) -> Any:
         sizes = list(shape(ctx, v))
-        return reshape(ctx, v, {0: [1, 1, 1], 1: [1, *sizes, 1], 2: [*sizes, 1]}.get(len(sizes), sizes))
+        by_rank = {0: [1, 1, 1], 1: [1, *sizes, 1], 2: [*sizes, 1]}
+        return reshape(ctx, v, by_rank.get(len(sizes), sizes))
 
     return _each(ctx, x, grown)
 
@@ -174,7 +185,8 @@ def dstack(ctx, tensors):
 @op("aten::column_stack")
 def column_stack(ctx, tensors):
     """column_stack(Tensor[] tensors) -> Tensor"""
-    return cat(ctx, [x if rank(ctx, x) > 1 else reshape(ctx, x, [numel(ctx, x), 1]) for x in tensors], 1)
+    columns = [x if rank(ctx, x) > 1 else reshape(ctx, x, [numel(ctx, x), 1]) for x in tensors]
+    return cat(ctx, columns, 1)
 
 
 # ---- turning -------------------------------------------------------------------------------------
@@ -219,7 +231,9 @@ def repeat_interleave_each(ctx, x, repeats, dim=None, output_size=None):
     """repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *,
     SymInt? output_size=None)"""
     if ctx.is_tensor(repeats):
-        raise ctx.refuse("repeat_interleave with computed repeats, whose output shape depends on the data")
+        raise ctx.refuse(
+            "repeat_interleave with computed repeats, whose output shape depends on the data"
+        )
     if dim is None or not rank(ctx, x):
         x, dim = reshape(ctx, x, [-1]), 0
     at = axis(ctx, x, dim)
@@ -231,8 +245,11 @@ def repeat_interleave_each(ctx, x, repeats, dim=None, output_size=None):
     return ctx.take(x, torch.repeat_interleave(torch.arange(size), repeats.cpu()), at)
 
 
-@op("aten::repeat_interleave.Tensor", "aten::bincount", "aten::histc", "aten::_unique", "aten::_unique2",
-    "aten::unique_dim", "aten::unique_consecutive", "aten::unique_dim_consecutive")  # fmt: skip
+@op(
+    "aten::repeat_interleave.Tensor", "aten::bincount", "aten::histc", "aten::_unique",
+    "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive",
+    "aten::unique_dim_consecutive",
+)  # fmt: skip
 def data_dependent(ctx, *_):
     """_unique2(Tensor self, ...) -> (Tensor, Tensor, Tensor),
     bincount(Tensor self, ...) -> Tensor, ..."""
@@ -242,8 +259,9 @@ def data_dependent(ctx, *_):
 @op("aten::resize", "aten::resize_as")
 def resize(ctx, x, size, *_):
     """resize(Tensor self, SymInt[] size, *, MemoryFormat? memory_format=None) -> Tensor"""
-    wanted = list(shape(ctx, size)) if ctx.is_tensor(size) or isinstance(size, torch.Tensor) else list(size)
-    if not all(isinstance(s, int) for s in [*shape(ctx, x), *wanted]):
+    like = ctx.is_tensor(size) or isinstance(size, torch.Tensor)  # resize_as
+    wanted = list(shape(ctx, size) if like else size)
+    if not is_static([*shape(ctx, x), *wanted]):
         raise ctx.refuse("resize of dynamic sizes")
     count = torch.Size(wanted).numel()
     if count > numel(ctx, x):
@@ -251,8 +269,10 @@ def resize(ctx, x, size, *_):
     return reshape(ctx, narrow_to(ctx, reshape(ctx, x, [-1]), 0, 0, count), wanted)
 
 
-@op("aten::to_sparse", "aten::_sparse_mm", "aten::_sparse_addmm", "aten::to_dense", "aten::sparse_mask",
-    "aten::to_mkldnn", "aten::_to_sparse")  # fmt: skip
+@op(
+    "aten::to_sparse", "aten::_sparse_mm", "aten::_sparse_addmm", "aten::to_dense",
+    "aten::sparse_mask", "aten::to_mkldnn", "aten::_to_sparse",
+)  # fmt: skip
 def sparse(ctx, *_):
     """to_sparse(Tensor self, ...) -> Tensor,
     _sparse_mm(Tensor sparse, Tensor dense) -> Tensor, ..."""

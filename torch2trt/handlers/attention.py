@@ -8,7 +8,7 @@ import torch
 
 from ..registry import op
 from .activation import gelu, softmax
-from .common import broadcast_shapes, dtype, rank, shape, tensor
+from .common import broadcast_shapes, dtype, is_size, rank, shape, tensor
 from .elementwise import add, exp, log, mul, relu, sub, where
 from .linear import linear, matmul
 from .normalization import layer_norm
@@ -25,12 +25,16 @@ def _share_heads(ctx, x, heads):
     batch, own, length, size = shape(ctx, x)
     if own == heads:
         return x
-    spread = ctx.expand(ctx.reshape(x, [batch, own, 1, length, size]), [batch, own, heads // own, length, size])
+    grouped = ctx.reshape(x, [batch, own, 1, length, size])
+    spread = ctx.expand(grouped, [batch, own, heads // own, length, size])
     return ctx.reshape(spread, [batch, heads, length, size])
 
 
 @op("aten::scaled_dot_product_attention")
-def attention(ctx, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+def attention(
+    ctx, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+    enable_gqa=False,
+):  # fmt: skip
     """scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None,
     float dropout_p=0., bool is_causal=False, *, float? scale=None, bool enable_gqa=False)
     -> Tensor"""
@@ -54,9 +58,12 @@ def _same_batches(ctx, *xs):
     lead = broadcast_shapes(ctx, *leads)
 
     def stretched(own):
-        return any(isinstance(a, int) and a == 1 and not (isinstance(b, int) and b == 1) for a, b in zip(own, lead))
+        return any(is_size(a, 1) and not is_size(b, 1) for a, b in zip(own, lead))
 
-    return [ctx.expand(x, [*lead, *shape(ctx, x)[2:]]) if stretched(own) else x for x, own in zip(xs, leads)]
+    return [
+        ctx.expand(x, [*lead, *shape(ctx, x)[2:]]) if stretched(own) else x
+        for x, own in zip(xs, leads)
+    ]
 
 
 def _scale(ctx, query, scale):
@@ -99,7 +106,9 @@ def _logsumexp(ctx, scores):
 
 
 @op("aten::_scaled_dot_product_flash_attention_for_cpu")
-def flash_attention_for_cpu(ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_mask=None, scale=None):
+def flash_attention_for_cpu(
+    ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_mask=None, scale=None
+):
     """_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor value,
     float dropout_p=0., bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None)
     -> (Tensor output, Tensor logsumexp)"""
@@ -109,30 +118,40 @@ def flash_attention_for_cpu(ctx, q, k, v, dropout_p=0.0, is_causal=False, attn_m
 
 
 @op("aten::_scaled_dot_product_flash_attention")
-def flash_attention(ctx, q, k, v, dropout_p=0.0, is_causal=False, return_debug_mask=False, scale=None):
+def flash_attention(
+    ctx, q, k, v, dropout_p=0.0, is_causal=False, return_debug_mask=False, scale=None
+):
     """_scaled_dot_product_flash_attention(Tensor query, ...)
     -> (Tensor output, Tensor logsumexp, 7 for training)"""
     return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, None, scale), *[None] * 7
 
 
 @op("aten::_scaled_dot_product_efficient_attention")
-def efficient_attention(ctx, q, k, v, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, scale=None):
+def efficient_attention(
+    ctx, q, k, v, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, scale=None
+):
     """_scaled_dot_product_efficient_attention(Tensor query, Tensor key, Tensor value,
     Tensor? attn_bias, ...) -> (Tensor output, Tensor log_sumexp, and 2 for training)"""
-    return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale), None, None
+    results = flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale)
+    return *results, None, None
 
 
 @op("aten::_scaled_dot_product_cudnn_attention")
-def cudnn_attention(ctx, q, k, v, attn_bias, _, dropout_p=0.0, is_causal=False, return_debug_mask=False, scale=None):
+def cudnn_attention(
+    ctx, q, k, v, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False,
+    return_debug_mask=False, scale=None,
+):  # fmt: skip
     """_scaled_dot_product_cudnn_attention(Tensor query, Tensor key, Tensor value,
     Tensor? attn_bias, ...) -> (Tensor output, Tensor logsumexp, and 7 for training)"""
-    return *flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale), *[None] * 7
+    results = flash_attention_for_cpu(ctx, q, k, v, dropout_p, is_causal, attn_bias, scale)
+    return *results, *[None] * 7
 
 
 @op("aten::_scaled_dot_product_attention_math")
 def attention_math(
-    ctx, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, dropout_mask=None, scale=None, enable_gqa=False
-):
+    ctx, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, dropout_mask=None, scale=None,
+    enable_gqa=False,
+):  # fmt: skip
     """_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value,
     Tensor? attn_mask=None, ...) -> (Tensor, Tensor weights)"""
     if dropout_mask is not None:
@@ -150,27 +169,33 @@ def _heads(ctx, x, num_heads):
 
 
 def _projections(ctx, inputs, weight, bias):
-    """Query, key and value after their linear layers, which are one layer where the inputs are the same."""
+    """Query, key and value after their linear layers: one layer where the inputs are the same."""
     if all(x is inputs[0] for x in inputs):
         return chunk(ctx, linear(ctx, inputs[0], weight, bias), 3, -1)
-    weights, biases = chunk(ctx, weight, 3, 0), [None] * 3 if bias is None else chunk(ctx, bias, 3, 0)
+    weights = chunk(ctx, weight, 3, 0)
+    biases = [None] * 3 if bias is None else chunk(ctx, bias, 3, 0)
     return [linear(ctx, x, w, b) for x, w, b in zip(inputs, weights, biases)]
 
 
 def _kept(ctx, mask, mask_type):
-    """The mask of the fast path (true: left out; 0: [length, length], 1: [N, length], 2: full) as one of attention."""
+    """The mask of the fast path, in which true is left out, as one of attention.
+
+    Types: 0 is [length, length], 1 is [N, length], 2 is [N, heads, length, length].
+    """
     if mask is None:
         return None
     if dtype(ctx, mask) != torch.bool:
-        raise ctx.refuse(f"a mask of {dtype(ctx, mask)} in the fast path of attention, which takes bool")
+        raise ctx.refuse(
+            f"a mask of {dtype(ctx, mask)} in the fast path of attention, which takes bool"
+        )
     kept = ctx.unary("logical_not", mask) if ctx.is_tensor(mask) else ~mask
     return unsqueeze(ctx, unsqueeze(ctx, kept, 1), 1) if mask_type == 1 else kept
 
 
 @op("aten::_native_multi_head_attention")
 def native_multi_head_attention(
-    ctx, query, key, value, embed_dim, num_head, qkv_weight, qkv_bias, proj_weight, proj_bias, mask=None,
-    need_weights=True, average_attn_weights=True, mask_type=None,
+    ctx, query, key, value, embed_dim, num_head, qkv_weight, qkv_bias, proj_weight, proj_bias,
+    mask=None, need_weights=True, average_attn_weights=True, mask_type=None,
 ):  # fmt: skip
     """_native_multi_head_attention(Tensor query, Tensor key, Tensor value, int embed_dim,
     int num_head, Tensor qkv_weight, Tensor qkv_bias, Tensor proj_weight, Tensor proj_bias,
@@ -188,9 +213,9 @@ def native_multi_head_attention(
 
 @op("aten::_transformer_encoder_layer_fwd")
 def transformer_encoder_layer(
-    ctx, src, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, use_gelu, norm_first, eps,
-    norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2, ffn_weight_1, ffn_bias_1, ffn_weight_2, ffn_bias_2,
-    mask=None, mask_type=None,
+    ctx, src, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, use_gelu,
+    norm_first, eps, norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2, ffn_weight_1,
+    ffn_bias_1, ffn_weight_2, ffn_bias_2, mask=None, mask_type=None,
 ):  # fmt: skip
     """_transformer_encoder_layer_fwd(Tensor src, int embed_dim, int num_heads,
     Tensor qkv_weight, ...) -> Tensor"""
@@ -200,12 +225,13 @@ def transformer_encoder_layer(
 
     def attend(x):
         weights = qkv_weight, qkv_bias, proj_weight, proj_bias
-        options = mask, False, True, mask_type
-        return native_multi_head_attention(ctx, x, x, x, embed_dim, num_heads, *weights, *options)[0]
+        options = *weights, mask, False, True, mask_type
+        return native_multi_head_attention(ctx, x, x, x, embed_dim, num_heads, *options)[0]
 
     def feed_forward(x):
         hidden = linear(ctx, x, ffn_weight_1, ffn_bias_1)
-        return linear(ctx, gelu(ctx, hidden) if use_gelu else relu(ctx, hidden), ffn_weight_2, ffn_bias_2)
+        active = gelu(ctx, hidden) if use_gelu else relu(ctx, hidden)
+        return linear(ctx, active, ffn_weight_2, ffn_bias_2)
 
     if norm_first:
         x = add(ctx, src, attend(norm(src, norm_weight_1, norm_bias_1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 
 # The numbers TorchScript writes for dtypes (c10::ScalarType).
 _SCALAR_TYPES = {
-    0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64, 5: torch.float16, 6: torch.float32,
-    7: torch.float64, 8: torch.complex32, 9: torch.complex64, 10: torch.complex128, 11: torch.bool, 15: torch.bfloat16,
+    0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64,
+    5: torch.float16, 6: torch.float32, 7: torch.float64,
+    8: torch.complex32, 9: torch.complex64, 10: torch.complex128,
+    11: torch.bool, 15: torch.bfloat16,
 }  # fmt: skip
 
 
@@ -44,10 +46,25 @@ def axis(ctx: Any, x: Any, dim: int) -> int:
 
 
 def axes(ctx: Any, x: Any, dims: int | Sequence[int] | None) -> tuple[int, ...]:
-    """A list of dimensions as sorted axes; None and [] mean all of them. A 0-d tensor has none to reduce."""
+    """Dimensions as sorted axes; None and [] mean all of them. A 0-d tensor has none to reduce."""
     if not rank(ctx, x) or dims is None or (not isinstance(dims, int) and len(dims) == 0):
         return tuple(range(rank(ctx, x)))
-    return tuple(sorted(axis(ctx, x, d) for d in ([dims] if isinstance(dims, int) else dims)))
+    return tuple(sorted(axis(ctx, x, d) for d in as_list(dims)))
+
+
+def as_list(value: int | Sequence[int]) -> list[int]:
+    """An argument that is one number or several, as a list."""
+    return [value] if isinstance(value, int) else list(value)
+
+
+def is_static(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are numbers, none of them symbolic."""
+    return all(isinstance(size, int) for size in sizes)
+
+
+def is_size(size: Any, number: int) -> bool:
+    """Whether a size is known to be `number`; a symbolic one is not."""
+    return isinstance(size, int) and size == number
 
 
 def is_number(ctx: Any, value: Any) -> bool:
@@ -74,7 +91,7 @@ def result_type(ctx: Any, *values: Any) -> torch.dtype:
 
 
 def _result_type(values: Sequence[Any]) -> torch.dtype:
-    """torch.result_type of any number of values: dimensioned tensors first, then 0-d ones, then numbers."""
+    """torch.result_type of many values: dimensioned tensors first, then 0-d ones, then numbers."""
     dimensioned = [v for v in values if isinstance(v, torch.Tensor) and v.dim()]
     scalars = [v for v in values if isinstance(v, torch.Tensor) and not v.dim()]
     numbers = [v for v in values if not isinstance(v, torch.Tensor)]
@@ -92,7 +109,7 @@ def _result_type(values: Sequence[Any]) -> torch.dtype:
 
 
 def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
-    """Any value as an operand of the given dtype: tensors stay what they are, numbers become literals."""
+    """Any value as an operand of the given dtype: tensors stay tensors, numbers become literals."""
     if ctx.is_tensor(value):
         return value if dtype is None else ctx.cast(value, dtype)
     if isinstance(value, torch.Tensor):
@@ -104,7 +121,7 @@ def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
 
 def full(ctx: Any, sizes: Sequence[Any], value: Any, dtype: torch.dtype) -> Any:
     """`value` everywhere; a constant where the sizes are static and the value is a number."""
-    if all(isinstance(s, int) for s in sizes) and not ctx.is_tensor(value) and not ctx.is_dim(value):
+    if is_static(sizes) and not ctx.is_tensor(value) and not ctx.is_dim(value):
         return torch.as_tensor(value).to(dtype).expand(tuple(sizes))
     value = tensor(ctx, value, dtype)
     return ctx.expand(value if ctx.is_tensor(value) else ctx.literal(value), list(sizes))
@@ -116,6 +133,12 @@ def promote(ctx: Any, *values: Any, to: torch.dtype | None = None) -> list[Any]:
     return [tensor(ctx, value, target) for value in values]
 
 
+def promote_floats(ctx: Any, *values: Any) -> list[Any]:
+    """The values as operands of one float dtype: integers and bools as the default one."""
+    kind = result_type(ctx, *values)
+    return promote(ctx, *values, to=kind if kind.is_floating_point else torch.get_default_dtype())
+
+
 def widened(ctx: Any, x: Any) -> Any:
     """Half precision as float32, in which PyTorch computes what it rounds once."""
     return tensor(ctx, x, torch.float32) if dtype(ctx, x) in (torch.float16, torch.bfloat16) else x
@@ -124,17 +147,19 @@ def widened(ctx: Any, x: Any) -> Any:
 def to_float(ctx: Any, x: Any) -> Any:
     """Integers and bools as the default float dtype, as PyTorch's float functions take them."""
     kind = dtype(ctx, x)
-    return x if kind.is_floating_point or kind.is_complex else tensor(ctx, x, torch.get_default_dtype())
+    if kind.is_floating_point or kind.is_complex:
+        return x
+    return tensor(ctx, x, torch.get_default_dtype())
 
 
 def full_list(value: int | Sequence[int], count: int) -> list[int]:
     """A per-dimension argument: one number stands for all dimensions."""
-    values = [value] if isinstance(value, int) else list(value)
+    values = as_list(value)
     return values * count if len(values) == 1 else values
 
 
 def broadcast_shapes(ctx: Any, *shapes: Sequence[Any]) -> list[Any]:
-    """The broadcast of shapes whose dimensions may be symbolic; a symbolic dimension wins over 1."""
+    """The broadcast of shapes that may be symbolic; a symbolic dimension wins over 1."""
     dims = max(map(len, shapes))
     result = []
     for position in range(dims):
@@ -160,7 +185,8 @@ def _cancel(total: list[Any], given: list[Any]) -> tuple[list[Any], list[Any]]:
     """Drop symbolic factors that stand on both sides, so that static sizes stay static."""
     rest = []
     for size in given:
-        match = next((i for i, t in enumerate(total) if not isinstance(size, int) and t is size), None)
+        factors = [] if isinstance(size, int) else total
+        match = next((i for i, factor in enumerate(factors) if factor is size), None)
         if match is None:
             rest.append(size)
         else:
@@ -171,7 +197,7 @@ def _cancel(total: list[Any], given: list[Any]) -> tuple[list[Any], list[Any]]:
 def _product(sizes: Sequence[Any]) -> Any:
     result: Any = 1
     for size in sizes:
-        result = size if isinstance(result, int) and result == 1 else result * size
+        result = size if is_size(result, 1) else result * size
     return result
 
 

@@ -11,31 +11,35 @@ def convolve(ctx, x, weight, bias, stride, padding, dilation, transposed, output
     """A convolution of any rank; an unbatched input gets a batch dimension for the while."""
     spatial = rank(ctx, weight) - 2
     if rank(ctx, x) == spatial + 1:
-        batched = convolve(
-            ctx, unsqueeze(ctx, x, 0), weight, bias, stride, padding, dilation, transposed, output_padding, groups
-        )
+        options = stride, padding, dilation, transposed, output_padding, groups
+        batched = convolve(ctx, unsqueeze(ctx, x, 0), weight, bias, *options)
         return ctx.reshape(batched, shape(ctx, batched)[1:])
     if not ctx.is_tensor(x):
         x = ctx.constant(x, "input")
     stride, dilation = full_list(stride, spatial), full_list(dilation, spatial)
     if transposed:
-        padding, output_padding = full_list(padding, spatial), full_list(output_padding, spatial)
-        return ctx.conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
-    pads = _same(weight, dilation, ctx) if padding == "same" else [(0, 0)] * spatial if padding == "valid" else None
-    pads = pads or [(p, p) for p in full_list(padding, spatial)]
+        padding, extra = full_list(padding, spatial), full_list(output_padding, spatial)
+        return ctx.conv_transpose(x, weight, bias, stride, padding, extra, dilation, groups)
+    pads = _pads(ctx, weight, padding, dilation)
     return ctx.conv(x, weight, bias, stride, pads, dilation, groups)
 
 
-def _same(weight, dilation, ctx):
-    totals = [d * (k - 1) for d, k in zip(dilation, shape(ctx, weight)[2:])]
-    return [(total // 2, total - total // 2) for total in totals]
+def _pads(ctx, weight, padding, dilation):
+    """What is added (before, after) each spatial dimension."""
+    if padding == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, shape(ctx, weight)[2:])]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(p, p) for p in full_list(0 if padding == "valid" else padding, len(dilation))]
 
 
 @op("aten::_convolution", "aten::convolution")
-def convolution(ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_):
+def convolution(
+    ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_
+):
     """convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding,
     SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> Tensor"""
-    return convolve(ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+    options = stride, padding, dilation, transposed, output_padding, groups
+    return convolve(ctx, x, weight, bias, *options)
 
 
 @op("aten::_convolution_mode")
@@ -53,7 +57,9 @@ def conv(ctx, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 @op("aten::conv_transpose1d", "aten::conv_transpose2d.input", "aten::conv_transpose3d.input")
-def conv_transpose(ctx, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+def conv_transpose(
+    ctx, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+):
     """conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None,
     SymInt[2] stride=1, ...) -> Tensor"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, True, output_padding, groups)

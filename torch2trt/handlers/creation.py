@@ -86,7 +86,8 @@ def new_full(ctx, x, size, fill_value, dtype=None, *_):
 def arange_step(ctx, start, end, step=1, dtype=None, *_):
     """arange.start_step(Scalar start, Scalar end, Scalar step=1, *, ScalarType? dtype=None, ...)
     -> Tensor"""
-    if not all(isinstance(v, int) or ctx.is_dim(v) for v in (start, end)) or not isinstance(step, int):
+    whole = all(isinstance(v, int) or ctx.is_dim(v) for v in (start, end))
+    if not whole or not isinstance(step, int):
         raise ctx.refuse("arange of numbers that are not integers over a dynamic size")
     length = end - start if step == 1 else (end - start + step - (1 if step > 0 else -1)) // step
     return tensor(ctx, ctx.arange(start, length, step), dtype_of(dtype))
@@ -118,14 +119,16 @@ def linspace(ctx, start, end, steps, dtype=None, *_):
     index = torch.arange(steps)
     near_end = index >= max(steps // 2, 1)
     origin = ctx.where(near_end, *(full(ctx, [steps], v, kind) for v in (end, start)))
-    return add(ctx, origin, mul(ctx, step, torch.where(near_end, index - (steps - 1), index).to(kind)))
+    offset = torch.where(near_end, index - (steps - 1), index).to(kind)
+    return add(ctx, origin, mul(ctx, step, offset))
 
 
 @op("aten::logspace")
 def logspace(ctx, start, end, steps, base=10.0, dtype=None, *_):
     """logspace.Tensor_Tensor(Tensor start, Tensor end, int steps, float base=10.0, *,
     ScalarType? dtype=None, ...)"""
-    return tensor(ctx, pow_(ctx, float(base), linspace(ctx, start, end, steps, dtype)), dtype_of(dtype))
+    exponents = linspace(ctx, start, end, steps, dtype)
+    return tensor(ctx, pow_(ctx, float(base), exponents), dtype_of(dtype))
 
 
 @op("aten::eye.m")
@@ -181,9 +184,9 @@ def meshgrid(ctx, tensors, indexing="ij"):
 # ---- random numbers ------------------------------------------------------------------------------
 @op(
     *[f"aten::{name}" for name in (
-        "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "bernoulli", "multinomial",
-        "exponential", "normal", "normal_functional", "uniform", "poisson", "binomial", "geometric", "cauchy",
-        "log_normal", "random",
+        "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like",
+        "bernoulli", "multinomial", "exponential", "normal", "normal_functional", "uniform",
+        "poisson", "binomial", "geometric", "cauchy", "log_normal", "random",
     )]
 )  # fmt: skip
 def random(ctx, *_):

@@ -13,7 +13,9 @@ from .shape import broadcast_tensors
 def cosine_similarity(ctx, x1, x2, dim=1, eps=1e-8):
     """cosine_similarity(Tensor x1, Tensor x2, int dim=1, float eps=1e-08) -> Tensor"""
     x1, x2 = (to_float(ctx, x) for x in broadcast_tensors(ctx, promote(ctx, x1, x2)))
-    lengths = [clamp_min(ctx, sqrt(ctx, sum_(ctx, square(ctx, x), [dim], True)), eps) for x in (x1, x2)]
+    lengths = [
+        clamp_min(ctx, sqrt(ctx, sum_(ctx, square(ctx, x), [dim], True)), eps) for x in (x1, x2)
+    ]
     return sum_(ctx, mul(ctx, div(ctx, x1, lengths[0]), div(ctx, x2, lengths[1])), [dim])
 
 

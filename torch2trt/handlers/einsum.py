@@ -37,7 +37,7 @@ def einsum(ctx, equation, tensors, path=None):
 
 
 def _parse(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """The names of all dimensions, of the operands and of the output; those under an ellipsis are numbers."""
+    """The names of all dimensions of operands and output; those under an ellipsis are numbers."""
     left, _, right = equation.replace(" ", "").partition("->")
     operands = left.split(",")
     hidden = [dims - len(text.replace("...", "")) for text, dims in zip(operands, ranks)]
@@ -89,7 +89,8 @@ def _contract(ctx: Any, first: _Term, second: _Term, kept: set[str]) -> _Term:
     inner = [n for n in common if n not in kept and _sizes_match(ctx, n, first, second)]
     if not inner:
         names = (*first.names, *(n for n in second.names if n not in first.names))
-        return _summed(ctx, _Term(mul(ctx, _arranged(ctx, first, names), _arranged(ctx, second, names)), names), kept)
+        product = mul(ctx, _arranged(ctx, first, names), _arranged(ctx, second, names))
+        return _summed(ctx, _Term(product, names), kept)
     batch = [n for n in common if n not in inner]
     rows = [n for n in first.names if n not in common]
     columns = [n for n in second.names if n not in common]
@@ -111,7 +112,9 @@ def _sizes_match(ctx: Any, name: str, first: _Term, second: _Term) -> bool:
     return a is b or not (isinstance(a, int) and isinstance(b, int)) or a == b
 
 
-def _grouped(ctx: Any, term: _Term, batch: Sequence[str], rows: Sequence[str], columns: Sequence[str]) -> Any:
+def _grouped(
+    ctx: Any, term: _Term, batch: Sequence[str], rows: Sequence[str], columns: Sequence[str]
+) -> Any:
     """The tensor as matrices: [*batch, rows, columns]."""
     x = _arranged(ctx, term, [*batch, *rows, *columns])
     sizes = list(shape(ctx, x))

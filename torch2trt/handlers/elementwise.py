@@ -7,11 +7,15 @@ import operator
 import torch
 
 from ..registry import op
-from .common import dtype, dtype_of, promote, result_type, tensor, to_float
+from .common import dtype, dtype_of, promote, promote_floats, result_type, tensor, to_float
 
 
 def unary(*names: str, primitive: str, floats: bool = False):
-    """A table row: an ATen function of one tensor that is one primitive; `floats`: integers become floats first."""
+    """A table row: a function of one tensor that is one primitive.
+
+    Args:
+        floats: integers become floats first.
+    """
 
     @op(*names)
     def emit(ctx, x):
@@ -88,17 +92,25 @@ def round_decimals(ctx, x, decimals=0):
 
 
 def binary(*names: str, primitive: str, numbers=None, of_bools: str | None = None):
-    """A table row: a function of two promoted operands that is one primitive; on two bools perhaps another one."""
+    """A table row: a function of two promoted operands that is one primitive.
+
+    Args:
+        numbers: the same on sizes.
+        of_bools: another primitive for two bools.
+    """
 
     @op(*names, numbers=numbers)
     def emit(ctx, x, other):
         x, other = promote(ctx, x, other)
-        return ctx.binary(of_bools if of_bools and dtype(ctx, x) == torch.bool else primitive, x, other)
+        are_bools = of_bools is not None and dtype(ctx, x) == torch.bool
+        return ctx.binary(of_bools if are_bools else primitive, x, other)
 
     return emit
 
 
-mul = binary("aten::mul", "aten::multiply", primitive="mul", numbers=operator.mul, of_bools="logical_and")
+mul = binary(
+    "aten::mul", "aten::multiply", primitive="mul", numbers=operator.mul, of_bools="logical_and"
+)
 maximum = binary("aten::maximum", "aten::max.other", primitive="maximum", of_bools="logical_or")
 minimum = binary("aten::minimum", "aten::min.other", primitive="minimum", of_bools="logical_and")
 remainder = binary("aten::remainder", primitive="remainder", numbers=operator.mod)
@@ -133,7 +145,9 @@ def logical_not(ctx, x):
 
 
 def _scaled(ctx, other, alpha):
-    return other if alpha == 1 else mul(ctx, other, alpha) if not isinstance(other, (int, float)) else other * alpha
+    if alpha == 1:
+        return other
+    return other * alpha if isinstance(other, (int, float)) else mul(ctx, other, alpha)
 
 
 @op("aten::add", numbers=lambda x, other, alpha=1: x + alpha * other)
@@ -146,13 +160,15 @@ def add(ctx, x, other, alpha=1):
 @op("aten::sub", "aten::subtract", numbers=lambda x, other, alpha=1: x - alpha * other)
 def sub(ctx, x, other, alpha=1):
     """sub.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"""
-    return ctx.binary("sub", *promote(ctx, x, _scaled(ctx, other, alpha), to=result_type(ctx, x, other)))
+    kind = result_type(ctx, x, other)
+    return ctx.binary("sub", *promote(ctx, x, _scaled(ctx, other, alpha), to=kind))
 
 
 @op("aten::rsub", numbers=lambda x, other, alpha=1: other - alpha * x)
 def rsub(ctx, x, other, alpha=1):
     """rsub.Scalar(Tensor self, Scalar other, Scalar alpha=1) -> Tensor: other - alpha * self"""
-    return ctx.binary("sub", *promote(ctx, other, _scaled(ctx, x, alpha), to=result_type(ctx, x, other)))
+    kind = result_type(ctx, x, other)
+    return ctx.binary("sub", *promote(ctx, other, _scaled(ctx, x, alpha), to=kind))
 
 
 def _divide_numbers(x, other, rounding_mode=None):
@@ -165,8 +181,7 @@ def div(ctx, x, other, rounding_mode=None):
     if rounding_mode is not None:
         primitive = {"floor": "floordiv", "trunc": "truncdiv"}[rounding_mode]
         return ctx.binary(primitive, *promote(ctx, x, other))
-    kind = result_type(ctx, x, other)
-    return ctx.binary("div", *promote(ctx, x, other, to=kind if kind.is_floating_point else torch.get_default_dtype()))
+    return ctx.binary("div", *promote_floats(ctx, x, other))
 
 
 @op("aten::floor_divide", "aten::floordiv", numbers=operator.floordiv)
@@ -175,13 +190,22 @@ def floor_divide(ctx, x, other):
     return div(ctx, x, other, "floor")
 
 
+_SIMPLE_POWERS = {
+    2: lambda ctx, x: mul(ctx, x, x),
+    1: lambda ctx, x: x,
+    0.5: sqrt,
+    -1: reciprocal,
+}
+
+
 @op("aten::pow")
 def pow_(ctx, x, exponent):
     """pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor"""
-    simple = {2: lambda: mul(ctx, x, x), 1: lambda: x, 0.5: lambda: sqrt(ctx, x), -1: lambda: reciprocal(ctx, x)}
-    if isinstance(exponent, (int, float)) and exponent in simple and dtype(ctx, x).is_floating_point:
-        return simple[exponent]()
+    if isinstance(exponent, (int, float)) and dtype(ctx, x).is_floating_point:
+        if exponent in _SIMPLE_POWERS:
+            return _SIMPLE_POWERS[exponent](ctx, x)
     return ctx.binary("pow", *promote(ctx, x, exponent))
+
 
 
 @op("aten::float_power")

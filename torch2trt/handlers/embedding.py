@@ -10,7 +10,7 @@ from .elementwise import div, ge, lt, mul, ne, where
 from .indexing import embedding
 from .linear import matmul
 from .logic import logical_and
-from .reduction import amax, sum_
+from .reduction import amax, any_, sum_
 from .shape import cat, reshape, unsqueeze
 
 _SUM, _MEAN, _MAX = 0, 1, 2
@@ -34,8 +34,8 @@ def _rows(ctx, offsets, first, count):
 
 @op("aten::embedding_bag.padding_idx")
 def embedding_bag_padded(
-    ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False, per_sample_weights=None,
-    include_last_offset=False, padding_idx=-1,
+    ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False,
+    per_sample_weights=None, include_last_offset=False, padding_idx=-1,
 ):  # fmt: skip
     """embedding_bag.padding_idx(Tensor weight, Tensor indices, Tensor offsets,
     bool scale_grad_by_freq, int mode, bool sparse, Tensor? per_sample_weights,
@@ -55,7 +55,8 @@ def _bags(ctx, rows, members, mode, per_sample_weights):
     kind = dtype(ctx, rows)
     if mode == _MAX:
         lowest = torch.tensor(float("-inf"), dtype=kind)
-        top = amax(ctx, where(ctx, unsqueeze(ctx, members, 2), unsqueeze(ctx, rows, 0), lowest), [1], False)
+        own = where(ctx, unsqueeze(ctx, members, 2), unsqueeze(ctx, rows, 0), lowest)
+        top = amax(ctx, own, [1], False)
         return where(ctx, _has_members(ctx, members), top, torch.zeros((), dtype=kind))
     if per_sample_weights is not None:
         rows = mul(ctx, rows, reshape(ctx, per_sample_weights, [-1, 1]))
@@ -63,20 +64,22 @@ def _bags(ctx, rows, members, mode, per_sample_weights):
     if mode == _SUM:
         return total
     number = sum_(ctx, tensor(ctx, members, kind), [1], True)
-    return div(ctx, total, where(ctx, _has_members(ctx, members), number, torch.ones((), dtype=kind)))
+    divisor = where(ctx, _has_members(ctx, members), number, torch.ones((), dtype=kind))
+    return div(ctx, total, divisor)
 
 
 def _has_members(ctx, members):
-    return ctx.reduce("any", members, [1], True) if ctx.is_tensor(members) else members.any(1, keepdim=True)
+    return any_(ctx, members, [1], True)
 
 
 @op("aten::embedding_bag", "aten::_embedding_bag", "aten::_embedding_bag_forward_only")
 def embedding_bag(
-    ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False, per_sample_weights=None,
-    include_last_offset=False, padding_idx=-1,
+    ctx, weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False,
+    per_sample_weights=None, include_last_offset=False, padding_idx=-1,
 ):  # fmt: skip
     """_embedding_bag(Tensor weight, Tensor indices, Tensor offsets, bool scale_grad_by_freq=False,
     int mode=0, ..., int padding_idx=-1) -> (Tensor, and 3 for training):
     a negative padding index is none"""
     options = scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset
-    return embedding_bag_padded(ctx, weight, indices, offsets, *options, padding_idx if padding_idx >= 0 else None)
+    padding_idx = padding_idx if padding_idx >= 0 else None
+    return embedding_bag_padded(ctx, weight, indices, offsets, *options, padding_idx)

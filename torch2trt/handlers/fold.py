@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..registry import op
-from .common import full_list, numel, rank, shape
+from .common import full_list, is_static, numel, rank, shape
 from .pooling import batched
 from .shape import pad_mode, reshape
 
@@ -16,8 +16,10 @@ def pixel_shuffle(ctx, x, upscale_factor):
     """pixel_shuffle(Tensor self, int upscale_factor) -> Tensor"""
     *lead, channels, height, width = shape(ctx, x)
     r = upscale_factor
-    split = reshape(ctx, x, [numel(ctx, x, range(len(lead))), channels // (r * r), r, r, height, width])
-    return reshape(ctx, ctx.permute(split, [0, 1, 4, 2, 5, 3]), [*lead, channels // (r * r), height * r, width * r])
+    batch, channels = numel(ctx, x, range(len(lead))), channels // (r * r)
+    split = reshape(ctx, x, [batch, channels, r, r, height, width])
+    spread = ctx.permute(split, [0, 1, 4, 2, 5, 3])
+    return reshape(ctx, spread, [*lead, channels, height * r, width * r])
 
 
 @op("aten::pixel_unshuffle")
@@ -25,8 +27,10 @@ def pixel_unshuffle(ctx, x, downscale_factor):
     """pixel_unshuffle(Tensor self, int downscale_factor) -> Tensor"""
     *lead, channels, height, width = shape(ctx, x)
     r = downscale_factor
-    split = reshape(ctx, x, [numel(ctx, x, range(len(lead))), channels, height // r, r, width // r, r])
-    return reshape(ctx, ctx.permute(split, [0, 1, 3, 5, 2, 4]), [*lead, channels * r * r, height // r, width // r])
+    batch, height, width = numel(ctx, x, range(len(lead))), height // r, width // r
+    split = reshape(ctx, x, [batch, channels, height, r, width, r])
+    gathered = ctx.permute(split, [0, 1, 3, 5, 2, 4])
+    return reshape(ctx, gathered, [*lead, channels * r * r, height, width])
 
 
 @op("aten::channel_shuffle", "aten::native_channel_shuffle")
@@ -49,7 +53,7 @@ def im2col(ctx, x, kernel_size, dilation, padding, stride):
     -> Tensor"""
     window = [full_list(v, 2) for v in (kernel_size, dilation, padding, stride)]
     sizes = shape(ctx, x)[-2:]
-    if not all(isinstance(s, int) for s in sizes):
+    if not is_static(sizes):
         raise ctx.refuse("im2col over a dynamic size")
     rows, columns = (_windows(*row) for row in zip(sizes, *window))
     return batched(ctx, x, 2, lambda v: _im2col(ctx, v, rows, columns, window[2]))
@@ -68,12 +72,13 @@ def _im2col(ctx, x, rows, columns, padding):
 def col2im(ctx, x, output_size, kernel_size, dilation, padding, stride):
     """col2im(Tensor self, SymInt[2] output_size, int[2] kernel_size, int[2] dilation,
     int[2] padding, int[2] stride)"""
-    sources = _sources(list(output_size), *[full_list(v, 2) for v in (kernel_size, dilation, padding, stride)])
-    return batched_columns(ctx, x, lambda v: _col2im(ctx, v, sources, output_size, full_list(kernel_size, 2)))
+    window = [full_list(v, 2) for v in (kernel_size, dilation, padding, stride)]
+    sources = _sources(list(output_size), *window)
+    return batched_columns(ctx, x, lambda v: _col2im(ctx, v, sources, output_size, window[0]))
 
 
 def batched_columns(ctx, x, fold):
-    """Run `fold` on [N, C * kernel, windows]; an unbatched input gets a batch dimension for the while."""
+    """Run `fold` on [N, C * kernel, windows]; an unbatched input as a batch of one."""
     if rank(ctx, x) == 3:
         return fold(x)
     result = fold(ctx.reshape(x, [1, *shape(ctx, x)]))
@@ -81,9 +86,13 @@ def batched_columns(ctx, x, fold):
 
 
 def _sources(output_size, kernel, dilation, padding, stride):
-    """Which columns add up to each pixel: [most, pixels] positions, filled up with the position behind the last."""
-    pixels = torch.arange(1.0, output_size[0] * output_size[1] + 1, dtype=torch.float64).reshape(1, 1, *output_size)
-    targets = F.unfold(pixels, kernel, dilation, padding, stride).long().reshape(-1)
+    """Which columns add up to each pixel: [most, pixels] positions.
+
+    Pixels with fewer columns are filled up with the position behind the last column.
+    """
+    pixels = torch.arange(1.0, output_size[0] * output_size[1] + 1, dtype=torch.float64)
+    image = pixels.reshape(1, 1, *output_size)
+    targets = F.unfold(image, kernel, dilation, padding, stride).long().reshape(-1)
     order = torch.argsort(targets, stable=True)
     counts = torch.bincount(targets, minlength=pixels.numel() + 1)
     ends = counts.cumsum(0)

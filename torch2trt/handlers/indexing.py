@@ -28,7 +28,8 @@ def wrapped(ctx: Any, index: Any, size: Any) -> Any:
 
 def expanded_index(ctx: Any, index: Any, at: int, sizes: Sequence[Any]) -> Any:
     """A 1-d index along axis `at` as an index for gather or scatter, of the shape `sizes`."""
-    return expand(ctx, reshape(ctx, index, [1] * at + [-1] + [1] * (len(sizes) - at - 1)), list(sizes))
+    line = reshape(ctx, index, [1] * at + [-1] + [1] * (len(sizes) - at - 1))
+    return expand(ctx, line, list(sizes))
 
 
 @op("aten::embedding")
@@ -43,7 +44,8 @@ def index_select(ctx, x, dim, index):
     """index_select(Tensor self, int dim, Tensor index) -> Tensor"""
     if not rank(ctx, x):
         return x
-    return ctx.take(x, reshape(ctx, index, [1]) if not rank(ctx, index) else index, axis(ctx, x, dim))
+    index = index if rank(ctx, index) else reshape(ctx, index, [1])
+    return ctx.take(x, index, axis(ctx, x, dim))
 
 
 @op("aten::gather")
@@ -63,14 +65,19 @@ def gather(ctx, x, dim, index, sparse_grad=False):
 def take_along_dim(ctx, x, indices, dim=None):
     """take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor"""
     if dim is None:
-        return gather(ctx, reshape(ctx, x, [-1]), 0, wrapped(ctx, reshape(ctx, indices, [-1]), numel(ctx, x)))
+        flat = reshape(ctx, x, [-1])
+        return gather(ctx, flat, 0, wrapped(ctx, reshape(ctx, indices, [-1]), numel(ctx, x)))
     at = axis(ctx, x, dim)
     sizes, wanted = list(shape(ctx, x)), list(shape(ctx, indices))
-    size = sizes[at]
-    common = broadcast_shapes(ctx, [*sizes[:at], 1, *sizes[at + 1 :]], [*wanted[:at], 1, *wanted[at + 1 :]])
-    x = expand(ctx, x, [*common[:at], size, *common[at + 1 :]])
-    index = expand(ctx, wrapped(ctx, indices, size), [*common[:at], wanted[at], *common[at + 1 :]])
+    common = broadcast_shapes(ctx, _with(sizes, at, 1), _with(wanted, at, 1))
+    x = expand(ctx, x, _with(common, at, sizes[at]))
+    index = expand(ctx, wrapped(ctx, indices, sizes[at]), _with(common, at, wanted[at]))
     return gather(ctx, x, at, index)
+
+
+def _with(sizes: Sequence[Any], at: int, size: Any) -> list[Any]:
+    """`sizes` with another one at `at`."""
+    return [*sizes[:at], size, *sizes[at + 1 :]]
 
 
 @op("aten::take")
@@ -97,12 +104,14 @@ def _without_masks(ctx: Any, indices: Sequence[Any]) -> list[Any]:
     return result
 
 
-def index_layout(ctx: Any, x: Any, indices: Sequence[Any]) -> tuple[list[int], list[Any], list[Any], int]:
+def index_layout(
+    ctx: Any, x: Any, indices: Sequence[Any]
+) -> tuple[list[int], list[Any], list[Any], int]:
     """How ``x[indices]`` is laid out.
 
     Returns:
-        The order of axes that puts the indexed ones first, the index tensors (broadcast, not negative), their common
-        shape, and the position of that shape among the other dimensions.
+        The order of axes that puts the indexed ones first, the index tensors (broadcast, not
+        negative), their common shape, and the position of that shape among the other dimensions.
     """
     indices = _without_masks(ctx, indices)
     axes = [a for a, index in enumerate(indices) if index is not None]
@@ -115,7 +124,7 @@ def index_layout(ctx: Any, x: Any, indices: Sequence[Any]) -> tuple[list[int], l
 
 
 def linear_index(ctx: Any, indexed: Sequence[Any], sizes: Sequence[Any]) -> Any:
-    """Index tensors over the first dimensions of `sizes` as one index over these dimensions flattened."""
+    """Index tensors over the first dimensions of `sizes` as one over these dimensions flattened."""
     linear = indexed[0]
     for index, size in zip(indexed[1:], sizes[1 : len(indexed)]):
         linear = add(ctx, mul(ctx, linear, size), index)

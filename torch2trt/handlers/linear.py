@@ -16,7 +16,8 @@ def matmul(ctx, x, other):
     1-d operands are rows on the left and columns on the right"""
     x, other = promote(ctx, x, other)
     left, right = rank(ctx, x) == 1, rank(ctx, other) == 1
-    result = ctx.matmul(unsqueeze(ctx, x, 0) if left else x, unsqueeze(ctx, other, 1) if right else other)
+    rows = unsqueeze(ctx, x, 0) if left else x
+    result = ctx.matmul(rows, unsqueeze(ctx, other, 1) if right else other)
     sizes = list(shape(ctx, result))
     if right:
         sizes = sizes[:-1]

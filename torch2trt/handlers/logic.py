@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import dtype, promote, result_type, shape, tensor
+from .common import dtype, promote, promote_floats, result_type, shape, tensor
 from .elementwise import (
     abs_,
     add,
@@ -28,21 +28,29 @@ from .shape import reshape, unsqueeze
 
 
 def bitwise(*names: str, primitive: str, of_bools: str | None = None):
-    """A table row: a function of the bits of two integers, on bools the logical function `of_bools`."""
+    """A table row: a function of the bits of two integers, on bools the function `of_bools`."""
 
     @op(*names)
     def emit(ctx, x, other):
         kind = result_type(ctx, x, other)
         if kind == torch.bool and of_bools is None:
             raise ctx.refuse(f"{primitive} of bools")
-        return ctx.binary(of_bools if kind == torch.bool else primitive, *promote(ctx, x, other, to=kind))
+        name = of_bools if kind == torch.bool else primitive
+        return ctx.binary(name, *promote(ctx, x, other, to=kind))
 
     return emit
 
 
-bitwise_and = bitwise("aten::bitwise_and", "aten::__and__", primitive="bitwise_and", of_bools="logical_and")
-bitwise_or = bitwise("aten::bitwise_or", "aten::__or__", primitive="bitwise_or", of_bools="logical_or")
-bitwise_xor = bitwise("aten::bitwise_xor", "aten::__xor__", primitive="bitwise_xor", of_bools="logical_xor")
+def _bitwise_and_logical(name: str):
+    return bitwise(
+        f"aten::bitwise_{name}", f"aten::__{name}__",
+        primitive=f"bitwise_{name}", of_bools=f"logical_{name}",
+    )  # fmt: skip
+
+
+bitwise_and = _bitwise_and_logical("and")
+bitwise_or = _bitwise_and_logical("or")
+bitwise_xor = _bitwise_and_logical("xor")
 left_shift = bitwise("aten::bitwise_left_shift", primitive="shift_left")
 right_shift = bitwise("aten::bitwise_right_shift", primitive="shift_right")
 
@@ -87,7 +95,9 @@ def isnan(ctx, x):
 @op("aten::isinf")
 def isinf(ctx, x):
     """isinf(Tensor self) -> Tensor"""
-    return eq(ctx, abs_(ctx, x), torch.inf) if dtype(ctx, x).is_floating_point else _nothing_special(ctx, x)
+    if not dtype(ctx, x).is_floating_point:
+        return _nothing_special(ctx, x)
+    return eq(ctx, abs_(ctx, x), torch.inf)
 
 
 @op("aten::isfinite")
@@ -125,20 +135,23 @@ def isclose(ctx, x, other, rtol=1e-5, atol=1e-8, equal_nan=False):
         same = logical_or(ctx, same, logical_and(ctx, isnan(ctx, x), isnan(ctx, other)))
     distance = abs_(ctx, sub(ctx, x, other))
     allowed = add(ctx, abs_(ctx, mul(ctx, other, rtol)), atol)
-    return logical_or(ctx, same, logical_and(ctx, isfinite(ctx, distance), le(ctx, distance, allowed)))
+    near = logical_and(ctx, isfinite(ctx, distance), le(ctx, distance, allowed))
+    return logical_or(ctx, same, near)
 
 
-@op("aten::equal")
-def equal(ctx, x, other):
-    """equal(Tensor self, Tensor other) -> bool"""
-    raise ctx.refuse("a Python bool from tensor values, which are not known before the network runs")
+def _python_bool(name: str) -> None:
+    """A table row: a test whose answer is a Python bool."""
+
+    @op(f"aten::{name}")
+    def emit(ctx, *_):
+        raise ctx.refuse(
+            "a Python bool from tensor values, which are not known before the network runs"
+        )
 
 
-@op("aten::allclose")
-def allclose(ctx, x, other, *_):
-    """allclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08, bool equal_nan=False)
-    -> bool"""
-    raise ctx.refuse("a Python bool from tensor values, which are not known before the network runs")
+_python_bool("equal")
+_python_bool("allclose")
+_python_bool("is_nonzero")
 
 
 @op("aten::isin")
@@ -167,8 +180,7 @@ def signbit(ctx, x):
 @op("aten::copysign")
 def copysign(ctx, x, other):
     """copysign.Tensor(Tensor self, Tensor other) -> Tensor"""
-    kind = result_type(ctx, x, other)
-    x, other = promote(ctx, x, other, to=kind if kind.is_floating_point else torch.get_default_dtype())
+    x, other = promote_floats(ctx, x, other)
     size = abs_(ctx, x)
     return where(ctx, signbit(ctx, other), neg(ctx, size), size)
 
@@ -188,13 +200,8 @@ def nan_to_num(ctx, x, nan=None, posinf=None, neginf=None):
     if not kind.is_floating_point:
         return x
     limits = torch.finfo(kind)
-    posinf, neginf = limits.max if posinf is None else posinf, limits.min if neginf is None else neginf
+    posinf = limits.max if posinf is None else posinf
+    neginf = limits.min if neginf is None else neginf
     kept = where(ctx, isnan(ctx, x), tensor(ctx, float(nan or 0), kind), x)
     kept = where(ctx, eq(ctx, x, torch.inf), tensor(ctx, float(posinf), kind), kept)
     return where(ctx, eq(ctx, x, -torch.inf), tensor(ctx, float(neginf), kind), kept)
-
-
-@op("aten::is_nonzero")
-def is_nonzero(ctx, x):
-    """is_nonzero(Tensor self) -> bool"""
-    raise ctx.refuse("a Python bool from tensor values, which are not known before the network runs")

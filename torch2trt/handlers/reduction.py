@@ -207,5 +207,3 @@ def var_mean(ctx, x, dim=None, correction=None, keepdim=False):
     bool keepdim=False)"""
     spread, center = variance(ctx, x, dim, 1 if correction is None else correction, keepdim)
     return spread, center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
-
-

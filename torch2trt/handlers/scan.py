@@ -230,4 +230,3 @@ def bucketize(ctx, x, boundaries, out_int32=False, right=False):
     """bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool right=False)
     -> Tensor"""
     return searchsorted(ctx, boundaries, x, out_int32, right)
-
