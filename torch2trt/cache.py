@@ -87,6 +87,40 @@ class EngineCache:
                 self._store(key, *found)
         return found
 
+    def remember(self, program: str, key: str, note: Mapping[str, Any]) -> None:
+        """Let ``recall`` find the entry of `key`, if it is there, by the key of a program.
+
+        Args:
+            program: from ``recall.program_key``.
+            key: of the entry.
+            note: JSON values that ``recall`` gives back.
+        """
+        if not self.path(key).exists():
+            return
+        try:
+            container.write(self._alias(program), {_KEY: program, "entry": key, "note": note}, b"")
+        except OSError as error:
+            log.warning("the engine cache %s was not told of a program: %s", self.folder, error)
+
+    def recall(
+        self, program: str
+    ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], Any]] | None:
+        """The note and the entry of a program that was remembered, if it is there."""
+        alias = self._alias(program)
+        try:
+            said, _ = container.read(alias, _KEY, "entry", "note")
+            os.utime(alias)
+        except FileNotFoundError:
+            return None
+        except (EngineFileError, OSError) as error:
+            log.warning("the engine cache is asked in the long way: %s", error)
+            return None
+        found = self._load(said["entry"]) if said[_KEY] == program else None
+        return None if found is None else (said["note"], found)
+
+    def _alias(self, program: str) -> Path:
+        return self.folder / f"{program}.alias"
+
     def discard(self, key: str) -> None:
         """Remove an entry, if it is there."""
         try:
@@ -119,7 +153,7 @@ class EngineCache:
     def _shrink(self, keep: Path) -> None:
         remove_leftovers(self.folder)
         entries = []
-        for path in self.folder.glob("*.engine"):
+        for path in (*self.folder.glob("*.engine"), *self.folder.glob("*.alias")):
             with contextlib.suppress(FileNotFoundError):
                 entries.append((path.stat().st_mtime, path.stat().st_size, path))
         total = sum(size for _, size, _ in entries)

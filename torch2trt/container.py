@@ -1,25 +1,27 @@
 """The engine file: one serialised engine with a description, readable without TensorRT and without
 a GPU.
 
-Layout, integers little-endian: 8 bytes magic ``T2TRTENG``; uint32 format number, 1; uint64 length
+Layout, integers little-endian: 8 bytes magic ``T2TRTENG``; uint32 format number, 2; uint64 length
 of the description; the description, UTF-8 JSON; uint64 length of the plan; the plan as TensorRT
-serialised it; 32 bytes SHA-256 of all before.
+serialised it; 32 bytes ``tree_digest`` of two buffers: the plan, and all that comes before it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
+
+from .digest import in_threads, join_digests, pieces_of, sha256, tree_digest
 from .errors import Torch2TrtError
 from .files import write_atomic
 
 _MAGIC = b"T2TRTENG"
-_FORMAT = 1
+_FORMAT = 2
 _HEAD = struct.Struct("<8sIQ")
 _LENGTH = struct.Struct("<Q")
 
@@ -38,11 +40,8 @@ def write(path: str | os.PathLike[str], description: Mapping[str, Any], plan: An
     """
     text = json.dumps(description, sort_keys=True).encode()
     plan = memoryview(plan).cast("B")
-    parts = [_HEAD.pack(_MAGIC, _FORMAT, len(text)), text, _LENGTH.pack(plan.nbytes), plan]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    write_atomic(path, [*parts, digest.digest()])
+    head = _HEAD.pack(_MAGIC, _FORMAT, len(text)) + text + _LENGTH.pack(plan.nbytes)
+    write_atomic(path, [head, plan, tree_digest([plan, head])])
 
 
 def read(path: str | os.PathLike[str], *fields: str) -> tuple[dict[str, Any], memoryview]:
@@ -56,26 +55,53 @@ def read(path: str | os.PathLike[str], *fields: str) -> tuple[dict[str, Any], me
         EngineFileError: not an engine file, of another format, cut short, changed since it was
             written, or without one of the fields.
     """
-    with open(path, "rb") as file:
-        data = memoryview(file.read())
     name = os.fspath(path)
-    if len(data) < _HEAD.size or bytes(data[:8]) != _MAGIC:
-        raise EngineFileError(f"{name} is not a torch2trt engine file")
-    _, number, text_size = _HEAD.unpack_from(data)
-    if number != _FORMAT:
-        raise EngineFileError(f"{name} has file format {number}, expected {_FORMAT}")
-    start = _HEAD.size + text_size + _LENGTH.size
-    size = _LENGTH.unpack_from(data, start - _LENGTH.size)[0] if start <= len(data) else 0
-    if len(data) != start + size + 32:
-        raise EngineFileError(
-            f"{name} is damaged: it has {len(data)} bytes, expected {start + size + 32}"
-        )
-    if hashlib.sha256(data[:-32]).digest() != data[-32:]:
-        raise EngineFileError(f"{name} is damaged: its checksum does not match its content")
-    description = json.loads(bytes(data[_HEAD.size : _HEAD.size + text_size]))
+    with open(path, "rb") as file:
+        head, size = _read_head(file, name)
+        plan, digests = _read_plan(file.fileno(), len(head), size)
+        file.seek(len(head) + size)
+        before = [sha256(head[first:end]) for first, end in pieces_of(len(head))]
+        if join_digests([(size, digests), (len(head), before)]) != file.read():
+            raise EngineFileError(f"{name} is damaged: its checksum does not match its content")
+    description = json.loads(head[_HEAD.size : -_LENGTH.size])
     if not isinstance(description, dict):
         description = {}
     missing = [field for field in fields if field not in description]
     if missing:
         raise EngineFileError(f"{name} describes no engine: it does not say {', '.join(missing)}")
-    return description, data[start:-32]
+    return description, plan
+
+
+def _read_head(file: BinaryIO, name: str) -> tuple[bytes, int]:
+    """All before the plan, and the size of the plan."""
+    total = os.fstat(file.fileno()).st_size
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size or head[:8] != _MAGIC:
+        raise EngineFileError(f"{name} is not a torch2trt engine file")
+    _, number, text_size = _HEAD.unpack(head)
+    if number != _FORMAT:
+        raise EngineFileError(f"{name} has file format {number}, expected {_FORMAT}")
+    start = _HEAD.size + text_size + _LENGTH.size
+    head += file.read(start - _HEAD.size) if start <= total else b""
+    size = _LENGTH.unpack_from(head, start - _LENGTH.size)[0] if start == len(head) else 0
+    if total != start + size + 32:
+        raise EngineFileError(
+            f"{name} is damaged: it has {total} bytes, expected {start + size + 32}"
+        )
+    return head, size
+
+
+def _read_plan(descriptor: int, start: int, size: int) -> tuple[memoryview, list[bytes]]:
+    """The plan, and the digests of its pieces, which several threads read."""
+    plan = memoryview(np.empty(size, np.uint8))
+
+    def piece(ends: tuple[int, int]) -> bytes:
+        first, end = ends
+        while first < end:
+            count = os.preadv(descriptor, [plan[first:end]], start + first)
+            if not count:  # cut short meanwhile
+                return b""
+            first += count
+        return sha256(plan[ends[0] : end])
+
+    return plan.toreadonly(), in_threads(piece, pieces_of(size))

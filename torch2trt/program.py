@@ -18,10 +18,12 @@ from .container import EngineFileError
 from .context import use_context
 from .core import GraphModule
 from .definition import definition_digest, tensor_bytes
+from .digest import in_threads, sha256
 from .engine import Engine, describe, network_specs
 from .errors import EngineBuildError
 from .inference import TorchInferenceContext
 from .precision import lower_precision
+from .recall import program_key
 from .settings import Settings
 
 log = logging.getLogger("torch2trt.module")
@@ -122,10 +124,19 @@ def define(graph: GraphModule, inputs: Sequence[Input], settings: Settings) -> D
             outputs = list(outputs if changed is None else changed)
         names = [f"output{i}" for i in range(len(outputs))]
         ctx.finish(outputs, names)
-    hashes = {n: hashlib.sha256(tensor_bytes(w)).hexdigest() for n, w in ctx.weight_dict.items()}
+    hashes = _hashes(ctx.weight_dict)
     digest = definition_digest(network, literals.digest())
     sources = {node.scope: node.source for node in graph.graph.nodes if node.source}
     return Definition(builder, network, ctx, digest, hashes, sources)
+
+
+def _hashes(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    digests = in_threads(lambda weight: sha256(tensor_bytes(weight)), weights.values())
+    return {name: digest.hex() for name, digest in zip(weights, digests)}
+
+
+def _text_of(hashes: Mapping[str, str]) -> str:
+    return repr(sorted(hashes.items()))
 
 
 def _stored(weight: torch.Tensor) -> torch.Tensor:
@@ -165,12 +176,40 @@ class TensorRTProgram:
 
     def compile(self, graph: GraphModule) -> TensorRTProgram:
         """Build and load the engine."""
-        self._build(graph, self.define(graph), bool(self.settings.refit))
+        refit = bool(self.settings.refit)
+        program = self._program_key(graph, refit)
+        if program is None or not self._recall(program):
+            definition = self.define(graph)
+            as_stored = self._build(graph, definition, refit)
+            if program is not None and as_stored:
+                note = {"hashes": _text_of(self.hashes)}
+                self.settings.cache.remember(program, self._key(definition, refit), note)
         return self
 
     def define(self, graph: GraphModule) -> Definition:
         """The network definition with the weights as they are now."""
         return define(lowered(graph, self.settings), self.inputs, self.settings)
+
+    def _program_key(self, graph: GraphModule, refit: bool) -> str | None:
+        """What the cache can know a program by before its network is defined; None if nothing."""
+        if not self._cached() or self.settings.verbose:
+            return None
+        graph = lowered(graph, self.settings)
+        parts = self._place(), repr(self.inputs), self.options(refit).key()
+        return program_key(graph.graph, graph.trace.attribute, *parts)
+
+    def _recall(self, program: str) -> bool:
+        """Start the engine that the cache has for a program with these weights."""
+        note, (description, plan) = self.settings.cache.recall(program) or ({}, ({}, None))
+        extra = description.get("extra", {})
+        if plan is None or note.get("hashes") != _text_of(extra["hashes"]):
+            return False
+        try:
+            self.start(description, plan, None)
+        except EngineFileError:  # the long way says so, and builds again
+            return False
+        self.digest, self.hashes = extra["digest"], extra["hashes"]
+        return True
 
     def update(self, graph: GraphModule) -> None:
         """Use the weights as they are now: exchange them where possible, else build again."""
@@ -225,11 +264,15 @@ class TensorRTProgram:
 
     def _key(self, definition: Definition, refit: bool) -> str | None:
         """The key of the engine in the cache; None where it is not cached."""
-        settings = self.settings
-        if settings.cache is None or settings.builder_config_fn or settings.net_post_fn:
+        if not self._cached():
             return None
-        weights = "refit" if refit else repr(sorted(definition.hashes.items()))
+        weights = "refit" if refit else _text_of(definition.hashes)
         return cache_key(self._place(), definition.digest, weights, self.options(refit).key())
+
+    def _cached(self) -> bool:
+        settings = self.settings
+        changed = settings.builder_config_fn or settings.net_post_fn
+        return settings.cache is not None and not changed
 
     def _fresh_plan(self, definition: Definition, refit: bool) -> tuple[Mapping[str, Any], Any]:
         options, settings = self.options(refit), self.settings
@@ -250,7 +293,8 @@ class TensorRTProgram:
 
     def _build(
         self, graph: GraphModule, definition: Definition, refit: bool, again: bool = True
-    ) -> None:
+    ) -> bool:
+        """Load the engine from the cache or build it; whether it came with the present weights."""
         description, plan = self.plan(definition, refit)
         stored = description["extra"]["hashes"]
         changed = {n for n, h in definition.hashes.items() if stored.get(n) != h}
@@ -264,13 +308,15 @@ class TensorRTProgram:
                 raise
             log.warning("the cached engine is not used and will be built again: %s", error)
             self.settings.cache.discard(key)
-            self._build(graph, self.define(graph), refit, again=False)
-            return
+            return self._build(graph, self.define(graph), refit, again=False)
         if changed and not self._refit(definition, changed):
             self.start(*self._fresh_plan(definition, refit), definition)
         self.digest, self.hashes = definition.digest, definition.hashes
+        return not changed
 
-    def start(self, description: Mapping[str, Any], plan: Any, definition: Definition) -> None:
+    def start(
+        self, description: Mapping[str, Any], plan: Any, definition: Definition | None
+    ) -> None:
         """Load the engine."""
         self.engine = Engine.from_plan(plan, self.device, description["extra"])
         context = TorchInferenceContext(self.engine, cuda_graph=self.settings.cuda_graph)
