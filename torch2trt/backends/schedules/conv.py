@@ -1,4 +1,4 @@
-"""Convolutions over channels-last images with packed weights: dense, grouped, pointwise and depthwise."""
+"""Convolutions over channels-last images with packed weights: dense, grouped and pointwise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import te, topi
+from tvm import te
 
 from .stages import Program
 from .target import Cpu
@@ -20,7 +20,10 @@ from .tiles import (
     surround,
     tile_start,
 )
-from .tir import INDEX, PARALLEL, const, load, loop, loops, ramp, seq, unravel
+from .tir import PARALLEL, SERIAL, UNROLLED, load, loop, ramp, seq, unravel
+from .window import Span, Window, padded, uncovered
+
+_SHALLOW = 4  # channels whose loop is unrolled
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def conv_tile(images: int, height: int, width: int, columns: int, cpu: Cpu) -> T
 def conv2d(x: Any, weight: Any, spec: ConvSpec, tile: Tile) -> Any:
     """x (N, H, W, C), weight packed to (groups, panels, KH, KW, C / groups, panel columns)."""
     images, height, width, _ = (int(d) for d in x.shape)
-    source = _padded(x, spec)
+    source = padded(x, spec.padding)
     rows, columns = spec.out(height, width)
     depth, each = spec.channels // spec.groups, spec.outputs // spec.groups
     ry = te.reduce_axis((0, spec.kernel[0]), "ry")
@@ -84,13 +87,6 @@ def conv2d(x: Any, weight: Any, spec: ConvSpec, tile: Tile) -> Any:
     return te.compute(shape, element, name="conv2d", attrs=attrs)
 
 
-def _padded(x: Any, spec: ConvSpec) -> Any:
-    top, left, bottom, right = spec.padding
-    if not any(spec.padding):
-        return x
-    return topi.nn.pad(x, [0, top, left, 0], [0, bottom, right, 0], name="padded")
-
-
 def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
     """Loops over images, panels and rows of tiles in parallel; one tile sums over the whole kernel in registers."""
     parts = anchored(program, "conv2d")
@@ -98,120 +94,75 @@ def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
     tile = Tile(*(int(v) for v in anchor.attrs["tile"]))
     groups = int(anchor.attrs["groups"])
     images, height, width, outputs = anchor.extents
+    source, weight = (n.source for n in anchor.loads())
+    parts, image, window = uncovered(parts, source, tile.height, tile.width)
     panels = -(-(outputs // groups) // tile.panel)
-    down, across = -(-height // tile.height), -(-width // tile.width)
+    down = -(-height // tile.height)
 
     def task(index: Any) -> Any:
-        image, group, panel, row = unravel(index, (images, groups, panels, down))
+        number, group, panel, row = unravel(index, (images, groups, panels, down))
         top = tile_start(row, tile.height, height)
+        rows = window.rows(top)
 
-        def strip(number: Any) -> Any:
-            left = tile_start(number, tile.width, width)
-            return _conv_at(parts, tile, cpu, (image, top, left), group, panel)
+        def strip(left: Any, spans: Sequence[Span]) -> Any:
+            block = _Block(parts, tile, cpu, (image, weight), window, (number, top, left), group, panel)
+            return block.emit(rows, spans)
 
-        return loop(across, strip)
+        return seq(window.across(tile.width, strip))
 
     total = images * groups * panels * down
     return surround(parts, program, cpu, loop(total, task, PARALLEL, "task"))
 
 
-def _conv_at(
-    parts: Anchored, tile: Tile, cpu: Cpu, corner: tuple[Any, Any, Any], group: Any, panel: Any
-) -> Any:
-    """The tile of one panel whose first pixel is `corner`."""
-    anchor = parts.anchor
-    sy, sx, dy, dx = (int(v) for v in anchor.attrs["steps"])
-    each = anchor.extents[3] // int(anchor.attrs["groups"])
-    depth = anchor.reduce_extents[2]
-    source, weight = (n.source for n in anchor.loads())
-    acc = Accumulators(tile, parts, cpu)
-    image, top, left = corner
+@dataclass
+class _Block:
+    """The tile of one panel of a group; `corner` is its image, and the row and column of its first pixel."""
 
-    def at(r: int) -> list[Any]:
-        return [image, top + r // tile.width, left + r % tile.width]
+    parts: Anchored
+    tile: Tile
+    cpu: Cpu
+    operands: tuple[Any, Any]
+    window: Window
+    corner: tuple[Any, Any, Any]
+    group: Any
+    panel: Any
 
-    def step(reduced: list[Any]) -> Any:
-        ry, rx, rc = reduced
+    def emit(self, rows: tuple[Any, Any], spans: Sequence[Span]) -> Any:
+        """The statements that compute the tile; `rows` is the first row of the window and their number."""
+        anchor, tile = self.parts.anchor, self.tile
+        each = anchor.extents[3] // int(anchor.attrs["groups"])
+        acc = Accumulators(tile, self.parts, self.cpu)
+        first, count = rows
 
-        def pixel(r: int) -> Any:
-            _, h, w = at(r)
-            return load(source, [image, h * sy + ry * dy, w * sx + rx * dx, group * depth + rc])
+        def line(i: Any) -> Any:
+            return seq(self._columns(acc, first + i, span) for span in spans)
 
-        def column(v: int) -> Any:
-            return load(weight, [group, panel, ry, rx, rc, ramp(v * tile.lanes, tile.lanes)])
+        start = self.group * each + panel_start(self.panel, tile, each)
+        return seq([*acc.start(), loop(count, line), *acc.finish(self._at, start, each)])
 
-        return acc.multiply(pixel, column)
+    def _at(self, r: int) -> list[Any]:
+        image, top, left = self.corner
+        return [image, top + r // self.tile.width, left + r % self.tile.width]
 
-    first = group * each + panel_start(panel, tile, each)
-    return seq([*acc.start(), loops(anchor.reduce_extents, step), *acc.finish(at, first, each)])
+    def _columns(self, acc: Accumulators, ry: Any, span: Span) -> Any:
+        """The sum over the columns of a span and all channels, for the pixels that see the image there."""
+        (image, weight), window, lanes = self.operands, self.window, self.tile.lanes
+        depth = self.parts.anchor.reduce_extents[2]
+        seen = [r for r in range(self.tile.rows) if span.begin <= r % self.tile.width < span.end]
 
+        def step(rx: Any, rc: Any) -> Any:
+            def pixel(r: int) -> Any:
+                number, h, w = self._at(r)
+                at = [number, window.row(h, ry), window.column(w, rx), self.group * depth + rc]
+                return load(image, at)
 
-def depthwise(x: Any, weight: Any, spec: ConvSpec) -> Any:
-    """x (N, H, W, C), weight (KH, KW, C)."""
-    images, height, width, channels = (int(d) for d in x.shape)
-    source = _padded(x, spec)
-    ry = te.reduce_axis((0, spec.kernel[0]), "ry")
-    rx = te.reduce_axis((0, spec.kernel[1]), "rx")
+            def column(v: int) -> Any:
+                return load(weight, [self.group, self.panel, ry, rx, rc, ramp(v * lanes, lanes)])
 
-    def element(n: Any, h: Any, w: Any, c: Any) -> Any:
-        y = h * spec.strides[0] + ry * spec.dilation[0]
-        z = w * spec.strides[1] + rx * spec.dilation[1]
-        return te.sum(source[n, y, z, c] * weight[ry, rx, c], axis=[ry, rx])
+            return acc.multiply(pixel, column, seen)
 
-    attrs = {"rule": "depthwise", "steps": [*spec.strides, *spec.dilation]}
-    shape = (images, *spec.out(height, width), channels)
-    return te.compute(shape, element, name="depthwise", attrs=attrs)
-
-
-def depthwise_rule(program: Program, cpu: Cpu) -> list[Any]:
-    """Loops over images and rows in parallel; a tile is a few pixels of one or two vectors of channels."""
-    parts = anchored(program, "depthwise")
-    anchor = parts.anchor
-    sy, sx, dy, dx = (int(v) for v in anchor.attrs["steps"])
-    images, height, width, channels = anchor.extents
-    tile = _depthwise_tile(width, channels, cpu)
-    source, weight = (n.source for n in anchor.loads())
-    panels, across = -(-channels // tile.panel), -(-width // tile.width)
-
-    def task(index: Any) -> Any:
-        image, row = unravel(index, (images, height))
-
-        def strip(at_tile: list[Any]) -> Any:
-            number, panel = at_tile
-            left = tile_start(number, tile.width, width)
-            start = panel_start(panel, tile, channels)
-            acc = Accumulators(tile, parts, cpu)
-
-            def step(reduced: list[Any]) -> Any:
-                ry, rx = reduced
-
-                def product(r: int, v: int) -> Any:
-                    lanes = ramp(start + v * tile.lanes, tile.lanes)
-                    pixel = [image, row * sy + ry * dy, (left + r) * sx + rx * dx, lanes]
-                    return load(source, pixel) * load(weight, [ry, rx, lanes])
-
-                return seq(acc.add(r, v, product(r, v)) for r, v in acc.each())
-
-            total = loop(anchor.reduce_extents[0], lambda ry: _unrolled(anchor, ry, step))
-            finish = acc.finish(lambda r: [image, row, left + r], start, channels)
-            return seq([*acc.start(), total, *finish])
-
-        return loops((across, panels), strip)
-
-    return surround(parts, program, cpu, loop(images * height, task, PARALLEL, "task"))
-
-
-def _unrolled(anchor: Any, ry: Any, step: Any) -> Any:
-    return seq(step([ry, const(x, INDEX)]) for x in range(anchor.reduce_extents[1]))
-
-
-def _depthwise_tile(width: int, channels: int, cpu: Cpu) -> Tile:
-    lanes = cpu.lanes
-    while lanes > channels and lanes > 1:
-        lanes //= 2
-    most = max(1, min(cpu.registers // 2 - 2, 8))
-    count = -(-width // most)
-    return Tile(1, -(-width // count), 1, lanes)
+        kind = UNROLLED if depth <= _SHALLOW else SERIAL
+        return loop(span.count, lambda x: loop(depth, lambda rc: step(x + span.first, rc), kind))
 
 
 def as_pair(values: Sequence[Any]) -> tuple[int, int]:

@@ -173,12 +173,12 @@ class Rewriter:
         """Bind an expression."""
         return self.bb.emit(expr)
 
-    def tensor(self, function: Any, x: Any, weight: Any, *numbers: Any, name: str) -> Any:
-        """Bind a tensor expression of `x` and `weight` that takes elementwise followers."""
+    def tensor(self, function: Any, *arguments: Any, name: str) -> Any:
+        """Bind a tensor expression of expressions and then other arguments that takes elementwise followers."""
+        count = sum(isinstance(a, relax.Expr) for a in arguments)
         call = self.bb.call_te(
-            lambda a, b: function(a, b, *numbers),
-            x,
-            weight,
+            lambda *tensors: function(*tensors, *arguments[count:]),
+            *arguments[:count],
             primfunc_name_hint=name,
             primfunc_attrs={"op_pattern": 4},
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import relax
 
-from . import conv, matmul
+from . import conv, matmul, sliding
 from .layout import Rewriter, Value, again, handles, static_shape, to_last
 
 _UNARY = [
@@ -153,6 +153,8 @@ def _pool(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
         if size == (1, 1):
             return Value(last=rw.emit(relax.op.mean(x, [1, 2], True)))
         return Value(last=rw.emit(relax.op.nn.adaptive_avg_pool2d(x, size, layout="NHWC")))
+    if rw.cpu is not None and str(call.ty.dtype) == "float32" and not attrs.ceil_mode:
+        return Value(last=_sliding_pool(rw, x, name, attrs))
     kwargs = {
         "pool_size": [int(v) for v in attrs.pool_size],
         "strides": [int(v) for v in attrs.strides],
@@ -163,6 +165,18 @@ def _pool(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
         "layout": "NHWC",
     }
     return Value(last=rw.emit(getattr(relax.op.nn, name)(x, **kwargs)))
+
+
+def _sliding_pool(rw: Rewriter, x: Any, name: str, attrs: Any) -> Any:
+    pool = sliding.Pool(
+        kernel=conv.as_pair(attrs.pool_size),
+        strides=conv.as_pair(attrs.strides),
+        padding=conv.as_padding(attrs.padding),
+        dilation=conv.as_pair(attrs.dilation),
+    )
+    if name == "max_pool2d":
+        return rw.tensor(sliding.max_pool, x, pool, name=name)
+    return rw.tensor(sliding.avg_pool, x, pool, bool(attrs.count_include_pad), name=name)
 
 
 @handles("relax.nn.conv2d")
@@ -217,7 +231,7 @@ def _conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) -> Any:
     if not spec.depthwise:
         return _dense_conv(rw, image, weight, spec)
     packed = weight.recipe.then("depthwise", shape=(*spec.kernel, spec.outputs))
-    return rw.tensor(conv.depthwise, image, rw.argument(packed), spec, name="depthwise")
+    return rw.tensor(sliding.depthwise, image, rw.argument(packed), spec, name="depthwise")
 
 
 def _dense_conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) -> Any:

@@ -12,12 +12,13 @@ from tvm import relax, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 from . import legalize, threads
-from .conv import conv_rule, depthwise_rule
+from .conv import conv_rule
 from .fastmath import vectorisable
 from .general import emit
 from .layout import Rewriter
 from .matmul import dense_rule, matmul_rule
 from .packing import Recipe
+from .sliding import depthwise_rule, pool_rule
 from .stages import Program, Stage, Unschedulable, follows, inline, parse
 from .target import Cpu, cpu_of
 from .tir import nodes, seq
@@ -227,6 +228,7 @@ def _general(func: Any, program: Program, cpu: Cpu) -> Any:
 RULES: dict[str, Rule] = {
     "conv2d": _anchored(conv_rule),
     "depthwise": _anchored(depthwise_rule),
+    "pool": _anchored(pool_rule),
     "dense": _anchored(dense_rule),
     "matmul": _anchored(matmul_rule),
     GENERAL: _general,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,10 +150,10 @@ class Accumulators:
         tile = self.tile
         return ramp((row * tile.vectors + vector) * tile.lanes, tile.lanes)
 
-    def start(self) -> list[Any]:
-        """Set all to zero."""
-        zero = broadcast(const(0.0), self.tile.lanes)
-        return [tirx.AllocBuffer(self.buffer), *(self._set(r, v, zero) for r, v in self.each())]
+    def start(self, value: Any = None) -> list[Any]:
+        """Set all to `value`, zero by default."""
+        first = broadcast(const(0.0) if value is None else value, self.tile.lanes)
+        return [tirx.AllocBuffer(self.buffer), *(self._set(r, v, first) for r, v in self.each())]
 
     def each(self) -> list[tuple[int, int]]:
         """All (row, vector) positions."""
@@ -167,11 +167,16 @@ class Accumulators:
         own = load(self.buffer, [self._at(row, vector)])
         return self._set(row, vector, own + value)
 
-    def multiply(self, rows: Callable[[int], Any], columns: Callable[[int], Any]) -> Any:
-        """One step of the reduction: each row's number times each vector of the panel."""
+    def multiply(
+        self, rows: Callable[[int], Any], columns: Callable[[int], Any], only: Sequence[int] | None = None
+    ) -> Any:
+        """One step of the reduction: each row's number times each vector of the panel; `only` names the rows."""
         lanes = self.tile.lanes
+        wanted = range(self.tile.rows) if only is None else only
         return seq(
-            self.add(r, v, broadcast(rows(r), lanes) * columns(v)) for r, v in self.each()
+            self.add(r, v, broadcast(rows(r), lanes) * columns(v))
+            for r in wanted
+            for v in range(self.tile.vectors)
         )
 
     def finish(self, at: Callable[[int], list[Any]], column: Any, columns: int) -> list[Any]:
