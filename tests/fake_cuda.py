@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import torch
 from fake_engine import FakeCudaEngine
 
+from torch2trt.backends import driver
 from torch2trt.engine import Engine
-from torch2trt.inference import driver, lane, torch_cuda
+from torch2trt.inference import lane, torch_cuda
 
 
 class FakeEngine(Engine):

@@ -7,8 +7,9 @@ import fake_cuda
 import pytest
 import torch
 
+from torch2trt.backends import driver
 from torch2trt.errors import InputMismatchError, Torch2TrtError
-from torch2trt.inference import TorchInferenceContext, driver, lane
+from torch2trt.inference import TorchInferenceContext, lane
 
 GRAPH = pytest.mark.parametrize("cuda_graph", [False, True], ids=["launch", "graph"])
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from torch2trt.inference import driver, lane
+from torch2trt.backends import driver
+from torch2trt.inference import lane
 
 
 def medians(functions, rounds=15, calls=200):

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import torch
 
 from ..backends import trt_api
+from ..backends.driver import Detour, Executable, captured
 from ..backends.tensors import CAPTURING
 from ..engine import Engine, known_dims
 from ..errors import Torch2TrtError
-from .driver import Detour, Executable
 from .inputs import profile_of
 
 log = logging.getLogger("torch2trt.inference")
@@ -148,8 +148,8 @@ class Graph:
         pairs = [(a.data_ptr(), b.data_ptr(), a.nbytes) for a, b in zip(others, inputs)]
         later = others[len(inputs) :]
         results = [(a.data_ptr(), b.data_ptr(), a.nbytes) for a, b in zip(outputs, later)]
-        with CAPTURING:
-            self._graph = Executable(handle, lambda: self._binding.launch(handle), pairs, results)
+        with CAPTURING, captured(handle, lambda: self._binding.launch(handle)) as body:
+            self._graph = Executable(body, pairs, results)
 
     def run(self, inputs: Sequence[torch.Tensor], handle: int, stream: Any) -> list[torch.Tensor]:
         """Enqueue on a stream, given as its handle and as torch's object; the outputs."""

@@ -1,20 +1,29 @@
-"""A function of CUDA tensors of fixed shapes, recorded as a CUDA graph and replayed."""
+"""A function of CUDA tensors of fixed shapes, recorded as a CUDA graph and launched."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from ctypes import c_void_p
 from typing import Any
 
 import torch
 
+from ...errors import InputMismatchError, Torch2TrtError
+from ..driver import Executable
 from ..tensors import CAPTURING
+
+_LOG = logging.getLogger(__name__)
+_CAN_KEEP = hasattr(torch.cuda.CUDAGraph, "raw_cuda_graph")
 
 
 class Recording:
     """The recorded graph of one call, with its own inputs, outputs and memory.
 
-    Runs on the stream that is current at the call. Calls on different streams wait for each other, for they share the
-    memory of the graph; hold a lock where several threads call.
+    The graph begins with copies of the caller's inputs and ends with copies to fresh outputs, so
+    that a call is one launch; where this PyTorch or CUDA has no such graph, the copies are launched
+    by themselves. Runs on the stream that is current at the call. Calls on different streams wait
+    for each other, for they share the memory of the graph; hold a lock where several threads call.
 
     Args:
         function: enqueues work on the current stream and gives a list of tensors.
@@ -28,44 +37,97 @@ class Recording:
         inputs: Sequence[torch.Tensor],
         device: torch.device,
     ) -> None:
-        self.graph = torch.cuda.CUDAGraph()
+        self.device = device
+        self.graph = torch.cuda.CUDAGraph(keep_graph=True) if _CAN_KEEP else torch.cuda.CUDAGraph()
         self.inputs = [x.detach().clone(memory_format=torch.contiguous_format) for x in inputs]
         self._stream: Any = None
         self._done = torch.cuda.Event()
         with torch.cuda.device(device):
             self.outputs = self._record(function, torch.cuda.Stream(device))
+            self.executable = self._whole() if _CAN_KEEP else None
 
-    def _record(self, function: Callable[..., list[torch.Tensor]], stream: torch.cuda.Stream) -> list[torch.Tensor]:
+    def _record(
+        self, function: Callable[..., list[torch.Tensor]], stream: torch.cuda.Stream
+    ) -> list[torch.Tensor]:
         stream.wait_stream(torch.cuda.current_stream(stream.device))
         with torch.cuda.stream(stream):
-            for _ in range(2):  # code is loaded and libraries choose their algorithms outside of the recording
+            for _ in range(2):  # code is loaded and libraries choose their algorithms before it
                 function(self.inputs)
             stream.synchronize()
             with CAPTURING, _own_workspaces():
                 self.graph.capture_begin(capture_error_mode="thread_local")
                 try:
-                    outputs = function(self.inputs)
+                    outputs = [y.contiguous() for y in function(self.inputs)]
                 finally:
                     self.graph.capture_end()
             stream.synchronize()
         return outputs
 
+    def _whole(self) -> Executable | None:
+        """The graph with the copies in and out, None where it cannot be made."""
+        inputs, outputs = _filled(self.inputs), _filled(self.outputs)
+        others = [torch.empty_like(x) for x in (*inputs, *outputs)]  # the caller's, for now
+        pairs = list(zip(others, inputs)), list(zip(outputs, others[len(inputs) :]))
+        uploads, downloads = [
+            [(source.data_ptr(), target.data_ptr(), target.nbytes) for source, target in some]
+            for some in pairs
+        ]
+        try:
+            return Executable(c_void_p(self.graph.raw_cuda_graph()), uploads, downloads)
+        except Torch2TrtError as reason:
+            _LOG.info("inputs and outputs are copied outside of the CUDA graph: %s", reason)
+            return None
+
     def __call__(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Copy in, replay, copy out; the outputs are fresh."""
-        stream = torch.cuda.current_stream(self.inputs[0].device if self.inputs else None)
+        """Copy in, run, copy out; the outputs are fresh.
+
+        Raises:
+            InputMismatchError: an input of another shape or dtype than that recorded with.
+        """
+        given = [self._usable(own, x) for own, x in zip(self.inputs, inputs, strict=True)]
+        stream = torch.cuda.current_stream(self.device)
         if self._stream is not None and self._stream != stream:
             stream.wait_event(self._done)
-        for own, given in zip(self.inputs, inputs):
-            own.copy_(given)
-        self.graph.replay()
-        outputs = [y.clone() for y in self.outputs]
+        if self.executable is None:
+            outputs = self._by_steps(given)
+        else:
+            outputs = self._launched(self.executable, given, stream.cuda_stream)
         self._done.record(stream)
         self._stream = stream
         return outputs
 
+    def _usable(self, own: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        if given.shape != own.shape or given.dtype != own.dtype:
+            raise InputMismatchError(
+                f"got {given.dtype} {tuple(given.shape)}, expected {own.dtype} {tuple(own.shape)}"
+            )
+        return given.to(own.device).contiguous()
+
+    def _launched(
+        self, executable: Executable, given: Sequence[torch.Tensor], handle: int
+    ) -> list[torch.Tensor]:
+        for x, copy in zip(_filled(given), executable.uploads):
+            copy.read_from(x.data_ptr())
+        outputs = [torch.empty_like(y) for y in self.outputs]
+        for y, copy in zip(_filled(outputs), executable.downloads):
+            copy.write_to(y.data_ptr())
+        executable.launch(handle)
+        return outputs
+
+    def _by_steps(self, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        for own, x in zip(self.inputs, given):
+            own.copy_(x)
+        self.graph.replay()
+        return [y.clone() for y in self.outputs]
+
+
+def _filled(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Those that have elements."""
+    return [x for x in tensors if x.numel()]
+
 
 class _own_workspaces:
-    """cuBLAS takes its workspace from the memory of the recording, and nothing else keeps or reuses it."""
+    """cuBLAS takes its workspace from the memory of the recording, and nothing else keeps it."""
 
     def __enter__(self) -> None:
         torch._C._cuda_clearCublasWorkspaces()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import POINTER, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from typing import Any
 
@@ -207,37 +208,29 @@ class CopyNode:
 
 
 class Executable:
-    """An executable graph: copies in, what a function enqueues on a stream, copies out.
+    """An executable graph: copies in, a captured graph, copies out.
 
     Args:
-        handle: a stream, other than the default one, to capture on.
-        enqueue: what to capture.
+        body: a captured graph; it is copied.
         uploads: of each copy before it the address read, the address written and the size.
         downloads: the same of the copies after it.
     """
 
     def __init__(
         self,
-        handle: int,
-        enqueue: Callable[[], None],
+        body: c_void_p,
         uploads: Sequence[tuple[int, int, int]],
         downloads: Sequence[tuple[int, int, int]],
     ):
         self._context, cuda = current_context(), driver()
-        graph, body = c_void_p(), _capture(handle, enqueue)
-        try:
-            check(cuda.cuGraphCreate(ctypes.byref(graph), 0), "a CUDA graph could not be made")
-            weakref.finalize(self, cuda.cuGraphDestroy, graph).atexit = False
-            self.uploads = [CopyNode(graph, (), *copy) for copy in uploads]
-            child = c_void_p()
-            before = [copy.node for copy in self.uploads]
-            code = cuda.cuGraphAddChildGraphNode(
-                ctypes.byref(child), graph, *_nodes(before), body
-            )
-            check(code, "the engine could not be added to a CUDA graph")
-            self.downloads = [CopyNode(graph, [child], *copy) for copy in downloads]
-        finally:
-            cuda.cuGraphDestroy(body)
+        graph, child = c_void_p(), c_void_p()
+        check(cuda.cuGraphCreate(ctypes.byref(graph), 0), "a CUDA graph could not be made")
+        weakref.finalize(self, cuda.cuGraphDestroy, graph).atexit = False
+        self.uploads = [CopyNode(graph, (), *copy) for copy in uploads]
+        before = [copy.node for copy in self.uploads]
+        code = cuda.cuGraphAddChildGraphNode(ctypes.byref(child), graph, *_nodes(before), body)
+        check(code, "what was captured could not be added to a CUDA graph")
+        self.downloads = [CopyNode(graph, [child], *copy) for copy in downloads]
         executable = c_void_p()
         code = cuda.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, 0)
         check(code, "a CUDA graph could not be instantiated")
@@ -254,7 +247,9 @@ class Executable:
             _complete(code, self._context, again, "a CUDA graph could not be launched")
 
 
-def _capture(handle: int, enqueue: Callable[[], None]) -> c_void_p:
+@contextmanager
+def captured(handle: int, enqueue: Callable[[], None]) -> Iterator[c_void_p]:
+    """The graph of what a function enqueues on a stream, other than the default one."""
     cuda, graph = driver(), c_void_p()
     code = cuda.cuStreamBeginCapture_v2(handle, _THREAD_LOCAL)
     check(code, "the stream cannot be captured")
@@ -263,7 +258,10 @@ def _capture(handle: int, enqueue: Callable[[], None]) -> c_void_p:
     finally:
         code = cuda.cuStreamEndCapture(handle, ctypes.byref(graph))
     check(code, "the engine cannot be captured in a CUDA graph")
-    return graph
+    try:
+        yield graph
+    finally:
+        cuda.cuGraphDestroy(graph)
 
 
 def _nodes(nodes: Sequence[Any]) -> tuple[Any, int]:
