@@ -202,8 +202,13 @@ def _read(function: Callable[..., Any]) -> _Reading:
 
 
 def _names(function: Callable[..., Any]) -> dict[str, Any]:
-    closure = inspect.getclosurevars(function)
-    return {**closure.globals, **closure.nonlocals}
+    """What the names in a function mean, those in its lambdas and inner functions included."""
+    codes = [function.__code__]
+    for code in codes:
+        codes.extend(c for c in code.co_consts if inspect.iscode(c))
+    used = {name for code in codes for name in code.co_names}
+    found = {name: value for name, value in function.__globals__.items() if name in used}
+    return {**found, **inspect.getclosurevars(function).nonlocals}
 
 
 def _is_helper(function: Callable[..., Any]) -> bool:

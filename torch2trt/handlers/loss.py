@@ -65,7 +65,8 @@ def smooth_l1_loss(ctx, x, target, reduction=1, beta=1.0):
         return l1_loss(ctx, x, target, reduction)
     size = abs_(ctx, sub(ctx, x, target))
     near = div(ctx, mul(ctx, mul(ctx, size, size), 0.5), beta)
-    return reduced(ctx, where(ctx, lt(ctx, size, beta), near, sub(ctx, size, 0.5 * beta)), reduction)
+    loss = where(ctx, lt(ctx, size, beta), near, sub(ctx, size, 0.5 * beta))
+    return reduced(ctx, loss, reduction)
 
 
 @op("aten::huber_loss")
@@ -73,7 +74,8 @@ def huber_loss(ctx, x, target, reduction=1, delta=1.0):
     """huber_loss(Tensor self, Tensor target, int reduction=Mean, float delta=1.0) -> Tensor"""
     size = abs_(ctx, sub(ctx, x, target))
     far = mul(ctx, sub(ctx, size, 0.5 * delta), delta)
-    return reduced(ctx, where(ctx, gt(ctx, size, delta), far, mul(ctx, mul(ctx, size, size), 0.5)), reduction)
+    loss = where(ctx, gt(ctx, size, delta), far, mul(ctx, mul(ctx, size, size), 0.5))
+    return reduced(ctx, loss, reduction)
 
 
 @op("aten::poisson_nll_loss")
@@ -85,9 +87,10 @@ def poisson_nll_loss(ctx, x, target, log_input, full_, eps, reduction=1):
     else:
         loss = sub(ctx, x, mul(ctx, target, log(ctx, add(ctx, x, eps))))
     if full_:
-        stirling = add(ctx, sub(ctx, mul(ctx, target, log(ctx, target)), target),
-                       mul(ctx, log(ctx, mul(ctx, target, 2 * math.pi)), 0.5))  # fmt: skip
-        loss = add(ctx, loss, where(ctx, gt(ctx, target, 1), stirling, tensor(ctx, 0, dtype(ctx, stirling))))
+        entropy = sub(ctx, mul(ctx, target, log(ctx, target)), target)
+        stirling = add(ctx, entropy, mul(ctx, log(ctx, mul(ctx, target, 2 * math.pi)), 0.5))
+        extra = where(ctx, gt(ctx, target, 1), stirling, tensor(ctx, 0, dtype(ctx, stirling)))
+        loss = add(ctx, loss, extra)
     return reduced(ctx, loss, reduction)
 
 
@@ -124,15 +127,20 @@ def kl_div(ctx, x, target, reduction=1, log_target=False):
     return reduced(ctx, loss, reduction)
 
 
-def _nll(ctx: Any, x: Any, target: Any, weight: Any, reduction: int, ignore_index: int) -> tuple[Any, Any]:
+def _nll(
+    ctx: Any, x: Any, target: Any, weight: Any, reduction: int, ignore_index: int
+) -> tuple[Any, Any]:
     """The loss and the total weight; classes are dimension 1, or 0 of a 1-d input."""
     at = 0 if rank(ctx, x) == 1 else 1
     counted = ne(ctx, target, ignore_index)
     zero = tensor(ctx, 0, dtype(ctx, x))
     chosen = where(ctx, counted, target, tensor(ctx, 0, torch.int64))
-    picked = gather(ctx, x, at, unsqueeze(ctx, chosen, at) if rank(ctx, x) > 1 else reshape(ctx, chosen, [1]))
-    picked = reshape(ctx, picked, list(shape(ctx, target)))
-    weights = full(ctx, shape(ctx, target), 1, dtype(ctx, x)) if weight is None else ctx.take(weight, chosen, 0)
+    place = unsqueeze(ctx, chosen, at) if rank(ctx, x) > 1 else reshape(ctx, chosen, [1])
+    picked = reshape(ctx, gather(ctx, x, at, place), list(shape(ctx, target)))
+    if weight is None:
+        weights = full(ctx, shape(ctx, target), 1, dtype(ctx, x))
+    else:
+        weights = ctx.take(weight, chosen, 0)
     weights = where(ctx, counted, weights, zero)
     loss = where(ctx, counted, neg(ctx, mul(ctx, picked, weights)), zero)
     total = sum_all(ctx, weights)
@@ -157,17 +165,19 @@ def nll_loss_forward(ctx, x, target, weight, reduction, ignore_index):
 
 
 @op("aten::cross_entropy_loss")
-def cross_entropy_loss(ctx, x, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0):
+def cross_entropy_loss(
+    ctx, x, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0.0
+):
     """cross_entropy_loss(Tensor self, Tensor target, Tensor? weight=None, int reduction=Mean,
     SymInt ignore_index=-100, float label_smoothing=0.0) -> Tensor"""
     at = 0 if rank(ctx, x) == 1 else 1
-    classes = shape(ctx, x)[at]
     log_p = log_softmax(ctx, x, at)
     spread = [-1 if a == at else 1 for a in range(rank(ctx, x))]
     weighted = log_p if weight is None else mul(ctx, log_p, reshape(ctx, weight, spread))
+    per_class = label_smoothing / shape(ctx, x)[at] if label_smoothing else 0
     if dtype(ctx, target).is_floating_point:
         if label_smoothing:
-            target = add(ctx, mul(ctx, target, 1 - label_smoothing), label_smoothing / classes)
+            target = add(ctx, mul(ctx, target, 1 - label_smoothing), per_class)
         return reduced(ctx, neg(ctx, sum_(ctx, mul(ctx, weighted, target), [at])), reduction)
     loss, total = _nll(ctx, log_p, target, weight, reduction, ignore_index)
     if not label_smoothing:
@@ -176,7 +186,7 @@ def cross_entropy_loss(ctx, x, target, weight=None, reduction=1, ignore_index=-1
     smooth = where(ctx, ne(ctx, target, ignore_index), smooth, tensor(ctx, 0, dtype(ctx, x)))
     if reduction:
         smooth = sum_all(ctx, smooth) if reduction == 2 else div(ctx, sum_all(ctx, smooth), total)
-    return add(ctx, mul(ctx, loss, 1 - label_smoothing), mul(ctx, smooth, label_smoothing / classes))
+    return add(ctx, mul(ctx, loss, 1 - label_smoothing), mul(ctx, smooth, per_class))
 
 
 # ---- margins -------------------------------------------------------------------------------------
@@ -219,7 +229,9 @@ def cosine_embedding_loss(ctx, input1, input2, target, margin=0.0, reduction=1):
 
 
 @op("aten::triplet_margin_loss")
-def triplet_margin_loss(ctx, anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction=1):
+def triplet_margin_loss(
+    ctx, anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction=1
+):
     """triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0,
     float p=2, ...)"""
     from .distance import pairwise_distance
@@ -244,7 +256,8 @@ def multi_margin_loss(ctx, x, target, p=1, margin=1, weight=None, reduction=1):
     if weight is not None:
         cost = mul(ctx, cost, ctx.take(weight, column, 0))
     others = ne(ctx, torch.arange(classes), column)
-    loss = div(ctx, sum_(ctx, where(ctx, others, cost, tensor(ctx, 0, dtype(ctx, x))), [1]), classes)
+    cost = where(ctx, others, cost, tensor(ctx, 0, dtype(ctx, x)))
+    loss = div(ctx, sum_(ctx, cost, [1]), classes)
     return reduced(ctx, squeeze(ctx, loss, 0) if single else loss, reduction)
 
 
@@ -262,7 +275,8 @@ def multilabel_margin_loss(ctx, x, target, reduction=1):
     is_target = any_(ctx, logical_and(ctx, same, unsqueeze(ctx, listed, -1)), [-2])
     gaps = sub(ctx, unsqueeze(ctx, x, -2), unsqueeze(ctx, gather(ctx, x, -1, chosen), -1))
     cost = clamp_min(ctx, add(ctx, gaps, 1), 0)
-    counted = logical_and(ctx, unsqueeze(ctx, listed, -1), logical_not(ctx, unsqueeze(ctx, is_target, -2)))
+    rows, others = unsqueeze(ctx, listed, -1), logical_not(ctx, unsqueeze(ctx, is_target, -2))
+    counted = logical_and(ctx, rows, others)
     loss = div(ctx, sum_(ctx, where(ctx, counted, cost, zero), [-2, -1]), classes)
     return reduced(ctx, loss, reduction)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, broadcast_shapes, dtype, full, rank, shape, tensor
+from .common import axis, broadcast_shapes, dtype, full, is_size, rank, shape, tensor
 from .elementwise import ge, le, mul, pow_, sub, where
 from .indexing import index_select
 from .reduction import sum_
@@ -57,7 +57,10 @@ def trace(ctx, x):
 
 def _triangle(ctx: Any, x: Any, offset: int, lower: bool) -> Any:
     rows, columns = shape(ctx, x)[-2:]
-    row, column = (torch.arange(s) if isinstance(s, int) else ctx.arange(0, s) for s in (rows, columns))
+    row, column = (
+        torch.arange(size) if isinstance(size, int) else ctx.arange(0, size)
+        for size in (rows, columns)
+    )
     gap = sub(ctx, column, unsqueeze(ctx, row, 1))
     kept = (le if lower else ge)(ctx, gap, offset)
     return where(ctx, kept, x, tensor(ctx, 0, dtype(ctx, x)))
@@ -113,7 +116,8 @@ def cartesian_prod(ctx, tensors):
         return tensors[0]
     sizes = [shape(ctx, x)[0] for x in tensors]
     grids = [
-        expand(ctx, reshape(ctx, x, [-1] + [1] * (len(sizes) - i - 1)), sizes) for i, x in enumerate(tensors)
+        expand(ctx, reshape(ctx, x, [-1] + [1] * (len(sizes) - i - 1)), sizes)
+        for i, x in enumerate(tensors)
     ]
     return cat(ctx, [reshape(ctx, g, [-1, 1]) for g in grids], 1)
 
@@ -146,8 +150,9 @@ def cross(ctx, x, other, dim=None):
     x, other = expand(ctx, x, sizes), expand(ctx, other, sizes)
     if dim is None:
         linalg = ctx.node is not None and "linalg" in ctx.node.kind
-        dim = -1 if linalg else next(a for a, s in enumerate(sizes) if isinstance(s, int) and s == 3)
+        dim = -1 if linalg else next(a for a, size in enumerate(sizes) if is_size(size, 3))
     at = axis(ctx, x, dim)
     ahead, behind = torch.tensor([1, 2, 0]), torch.tensor([2, 0, 1])
     first = mul(ctx, index_select(ctx, x, at, ahead), index_select(ctx, other, at, behind))
-    return sub(ctx, first, mul(ctx, index_select(ctx, x, at, behind), index_select(ctx, other, at, ahead)))
+    second = mul(ctx, index_select(ctx, x, at, behind), index_select(ctx, other, at, ahead))
+    return sub(ctx, first, second)

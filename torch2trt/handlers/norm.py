@@ -8,16 +8,19 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axes, axis, dtype, dtype_of, rank, shape, tensor, to_float, widened
+from .common import as_list, axes, axis, dtype, dtype_of, rank, shape, tensor, to_float, widened
 from .elementwise import abs_, add, div, gt, mul, ne, pow_, sqrt, sub, where
 from .reduction import amax, amin, sum_
 from .shape import cat, reshape, slice_, unsqueeze
 
 
 def vector_norm(ctx: Any, x: Any, order: float, dim: Any, keepdim: bool) -> Any:
-    """The `order`-norm over `dim`, all dimensions where that is None or empty; half precision is rounded once."""
-    kind = dtype(ctx, x)
-    return tensor(ctx, _wide_norm(ctx, widened(ctx, x), order, list(axes(ctx, x, dim)), keepdim), kind)
+    """The `order`-norm over `dim`, all dimensions where that is None or empty.
+
+    Half precision is rounded once.
+    """
+    kind, over = dtype(ctx, x), list(axes(ctx, x, dim))
+    return tensor(ctx, _wide_norm(ctx, widened(ctx, x), order, over, keepdim), kind)
 
 
 def _wide_norm(ctx: Any, x: Any, order: float, over: list[int], keepdim: bool) -> Any:
@@ -86,7 +89,7 @@ def linalg_norm(ctx, x, ord=None, dim=None, keepdim=False, dtype=None):
     ScalarType? dtype=None)"""
     if ord is None:
         return linalg_vector_norm(ctx, x, 2, dim, keepdim, dtype)
-    dims = list(range(rank(ctx, x))) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    dims = list(range(rank(ctx, x))) if dim is None else as_list(dim)
     if isinstance(ord, str) or len(dims) == 2:
         return linalg_matrix_norm(ctx, x, ord, dims, keepdim, dtype)
     return linalg_vector_norm(ctx, x, ord, dims, keepdim, dtype)
@@ -113,7 +116,8 @@ def dist(ctx, x, other, p=2):
 def cdist(ctx, x1, x2, p=2.0, compute_mode=None):
     """cdist(Tensor x1, Tensor x2, float p=2, int? compute_mode=None) -> Tensor:
     from the differences themselves"""
-    return vector_norm(ctx, sub(ctx, unsqueeze(ctx, x1, -2), unsqueeze(ctx, x2, -3)), p, [-1], False)
+    differences = sub(ctx, unsqueeze(ctx, x1, -2), unsqueeze(ctx, x2, -3))
+    return vector_norm(ctx, differences, p, [-1], False)
 
 
 @op("aten::pdist", "aten::_pdist_forward")

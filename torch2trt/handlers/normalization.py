@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import axis, dtype, rank, shape, tensor, widened
+from .common import axis, dtype, is_static, rank, shape, tensor, widened
 from .elementwise import add, div, mul, rsqrt, square, sub
 from .reduction import mean, sqrt, sum_, variance
 
@@ -24,20 +24,24 @@ def _affine(ctx, x, weight, bias):
 
 
 def _standardize(ctx, x, over, eps):
-    """(x - mean) / sqrt(var + eps) over some axes, with the mean and 1 / sqrt(var + eps), dimensions kept."""
+    """(x - mean) / sqrt(var + eps) over some axes, and the mean and 1 / sqrt(var + eps) with kept
+    dimensions."""
     spread, center = variance(ctx, x, list(over), 0, True)
     scale = rsqrt(ctx, add(ctx, spread, eps))
     return mul(ctx, sub(ctx, x, center), scale), center, scale
 
 
 @op("aten::batch_norm")
-def batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False):
+def batch_norm(
+    ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False
+):
     """batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
     Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor"""
     if training:
         return _training_batch_norm(ctx, x, weight, bias, running_mean, eps)[0]
-    if any(ctx.is_tensor(v) for v in (weight, bias, running_mean, running_var)) or not ctx.is_tensor(x):
-        return _affine_by_tensors(ctx, x, weight, bias, running_mean, running_var, eps)
+    parameters = weight, bias, running_mean, running_var
+    if any(map(ctx.is_tensor, parameters)) or not ctx.is_tensor(x):
+        return _affine_by_tensors(ctx, x, *parameters, eps)
     scale = torch.rsqrt(running_var.double() + eps)
     scale = scale if weight is None else scale * weight.double()
     shift = -running_mean.double() * scale
@@ -56,9 +60,12 @@ def _affine_by_tensors(ctx, x, weight, bias, mean, var, eps):
 
 def _training_batch_norm(ctx, x, weight, bias, running_mean, eps):
     if running_mean is not None:
-        raise ctx.refuse("batch_norm in training mode updates its statistics; call module.eval() first")
+        raise ctx.refuse(
+            "batch_norm in training mode updates its statistics; call module.eval() first"
+        )
     dims = rank(ctx, x)
-    result, center, scale = _standardize(ctx, widened(ctx, x), [a for a in range(dims) if a != 1], eps)
+    over = [a for a in range(dims) if a != 1]
+    result, center, scale = _standardize(ctx, widened(ctx, x), over, eps)
     weight, bias = (None if v is None else per_channel(ctx, v, dims) for v in (weight, bias))
     result = tensor(ctx, _affine(ctx, result, weight, bias), dtype(ctx, x))
     channels = [shape(ctx, x)[1]]
@@ -85,13 +92,15 @@ def native_batch_norm_no_stats(ctx, x, weight, bias, training, momentum, eps):
 
 
 @op("aten::_native_batch_norm_legit_functional")
-def native_batch_norm_functional(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps):
+def native_batch_norm_functional(
+    ctx, x, weight, bias, running_mean, running_var, training, momentum, eps
+):
     """_native_batch_norm_legit_functional(Tensor input, Tensor? weight, Tensor? bias,
     Tensor running_mean, Tensor running_var, bool training, float momentum, float eps)
     -> (Tensor, Tensor, Tensor, Tensor running_mean_out, Tensor running_var_out)"""
     if not training:
-        results = native_batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
-        return *results, running_mean, running_var
+        arguments = x, weight, bias, running_mean, running_var, False, momentum, eps
+        return *native_batch_norm(ctx, *arguments), running_mean, running_var
     over = [a for a in range(rank(ctx, x)) if a != 1]
     spread, center = variance(ctx, widened(ctx, x), over, 1, False)
     moved = [
@@ -117,21 +126,28 @@ def cudnn_batch_norm(ctx, x, weight, bias, running_mean, running_var, training, 
 
 
 @op("aten::_batch_norm_impl_index")
-def batch_norm_impl_index(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, *_):
+def batch_norm_impl_index(
+    ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, *_
+):
     """_batch_norm_impl_index(Tensor input, Tensor? weight, ...)
     -> (Tensor, Tensor, Tensor, Tensor, int)"""
-    return *cudnn_batch_norm(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps), 0
+    arguments = x, weight, bias, running_mean, running_var, training, momentum, eps
+    return *cudnn_batch_norm(ctx, *arguments), 0
 
 
 @op("aten::instance_norm")
-def instance_norm(ctx, x, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, *_):
+def instance_norm(
+    ctx, x, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, *_
+):
     """instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
     Tensor? running_var, bool use_input_stats, float momentum, float eps, bool cudnn_enabled)
     -> Tensor"""
     if not use_input_stats:
         return batch_norm(ctx, x, weight, bias, running_mean, running_var, False, momentum, eps)
     if running_mean is not None:
-        raise ctx.refuse("instance_norm in training mode updates its statistics; call module.eval() first")
+        raise ctx.refuse(
+            "instance_norm in training mode updates its statistics; call module.eval() first"
+        )
     return group_norm(ctx, x, shape(ctx, x)[1], weight, bias, eps)
 
 
@@ -147,7 +163,8 @@ def group_norm(ctx, x, num_groups, weight=None, bias=None, eps=1e-5, *_):
 def _one_dtype(ctx, x, weight, bias):
     """Half precision inputs may meet float32 weights; then the norm is computed in float32."""
     mixed = any(v is not None and dtype(ctx, v) != dtype(ctx, x) for v in (weight, bias))
-    return [None if v is None else tensor(ctx, v, torch.float32 if mixed else None) for v in (x, weight, bias)]
+    kind = torch.float32 if mixed else None
+    return [None if v is None else tensor(ctx, v, kind) for v in (x, weight, bias)]
 
 
 @op("aten::native_group_norm")
@@ -158,7 +175,8 @@ def native_group_norm(ctx, x, weight, bias, batch, channels, size, groups, eps):
     spread, center = variance(ctx, rows, [2], 0, False)
     scale, center = rsqrt(ctx, add(ctx, spread, eps)), ctx.reshape(center, [batch, groups])
     kind = dtype(ctx, x)
-    return group_norm(ctx, x, groups, weight, bias, eps), tensor(ctx, center, kind), tensor(ctx, scale, kind)
+    result = group_norm(ctx, x, groups, weight, bias, eps)
+    return result, tensor(ctx, center, kind), tensor(ctx, scale, kind)
 
 
 def _trailing(ctx, x, normalized_shape):
@@ -171,8 +189,9 @@ def layer_norm(ctx, x, normalized_shape, weight=None, bias=None, eps=1e-5, *_):
     """layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None,
     Tensor? bias=None, ...) -> Tensor"""
     kind, over = dtype(ctx, x), _trailing(ctx, x, normalized_shape)
-    if not all(isinstance(shape(ctx, x)[a], int) for a in over):
-        return tensor(ctx, _affine(ctx, _standardize(ctx, widened(ctx, x), over, eps)[0], weight, bias), kind)
+    if not is_static(shape(ctx, x)[a] for a in over):
+        result = _standardize(ctx, widened(ctx, x), over, eps)[0]
+        return tensor(ctx, _affine(ctx, result, weight, bias), kind)
     x, weight, bias = _one_dtype(ctx, x, weight, bias)
     return tensor(ctx, ctx.layer_norm(ctx.operand(x), over, weight, bias, eps), kind)
 

@@ -9,7 +9,7 @@ import math
 import torch
 
 from ..registry import op
-from .common import dtype, full_list, rank, shape
+from .common import dtype, full_list, is_size, is_static, rank, shape
 from .elementwise import mul
 from .shape import cat, narrow_to, unsqueeze
 
@@ -38,26 +38,25 @@ def _pools(spatial: int):
     def max_pool(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
         """max_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
         int[2] dilation=1, bool ceil_mode=False) -> Tensor"""
-        kernel = full_list(kernel_size, spatial)
-        window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial), full_list(dilation, spatial)
+        window = [full_list(v, spatial) for v in (kernel_size, stride, padding, dilation)]
+        window[1] = window[1] or window[0]
         return batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *window, ceil_mode))
 
     @op(f"aten::avg_pool{spatial}d")
     def avg_pool(
-        ctx, x, kernel_size, stride=(), padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-    ):
+        ctx, x, kernel_size, stride=(), padding=0, ceil_mode=False, count_include_pad=True,
+        divisor_override=None,
+    ):  # fmt: skip
         """avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
         bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor"""
-        kernel = full_list(kernel_size, spatial)
-        window = kernel, full_list(stride, spatial) or kernel, full_list(padding, spatial)
-        if not dtype(ctx, x).is_floating_point:
-            rule = count_include_pad, divisor_override
-            return batched(ctx, x, spatial, lambda v: _integer_avg_pool(ctx, v, *window, ceil_mode, *rule))
-        if divisor_override is not None:
-            return batched(ctx, x, spatial, lambda v: _sum_pool(ctx, v, *window, ceil_mode, divisor_override))
-        return batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, *window, ceil_mode, count_include_pad))
+        window = [full_list(v, spatial) for v in (kernel_size, stride, padding)]
+        options = window[0], window[1] or window[0], window[2], ceil_mode
+        counting = count_include_pad, divisor_override
+        return batched(ctx, x, spatial, lambda v: _avg_pool(ctx, v, *options, *counting))
 
-    @op(f"aten::adaptive_avg_pool{spatial}d", *([f"aten::_adaptive_avg_pool{spatial}d"] if spatial > 1 else []))
+    also = [f"aten::_adaptive_avg_pool{spatial}d"] if spatial > 1 else []
+
+    @op(f"aten::adaptive_avg_pool{spatial}d", *also)
     def adaptive_avg_pool(ctx, x, output_size):
         """adaptive_avg_pool2d(Tensor self, SymInt[2] output_size) -> Tensor"""
         return adaptive_pool(ctx, x, spatial, output_size, "mean")
@@ -70,14 +69,21 @@ max_pool2d, avg_pool2d, adaptive_avg_pool2d = _pools(2)
 max_pool3d, avg_pool3d, adaptive_avg_pool3d = _pools(3)
 
 
+def _avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    window = kernel, stride, padding, ceil_mode
+    if not dtype(ctx, x).is_floating_point:
+        return _integer_avg_pool(ctx, x, *window, count_include_pad, divisor)
+    if divisor is not None:
+        return _sum_pool(ctx, x, *window, divisor)
+    return ctx.avg_pool(x, *window, count_include_pad)
+
+
 def _integer_avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
     """Average pooling of integers: the sum of strided slices, divided with truncation."""
     sizes = shape(ctx, x)[2:]
-    if not all(isinstance(s, int) for s in sizes):
+    if not is_static(sizes):
         raise ctx.refuse("avg_pool of integers over a dynamic size")
-    whole = list(zip(sizes, kernel, stride, padding))
-    windows = [pool_size(s, k, t, p, 1, ceil_mode) for s, k, t, p in whole]
-    reach = [max((n - 1) * t + k - s - p, 0) for n, (s, k, t, p) in zip(windows, whole)]
+    windows, reach = _windows_and_reach(sizes, kernel, stride, padding, ceil_mode)
     padded = ctx.pad(x, [0, 0, *padding], [0, 0, *reach], "constant", 0)
     lead = list(shape(ctx, x)[:2])
     slices = [
@@ -86,7 +92,7 @@ def _integer_avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_
     ]
     total = functools.reduce(lambda a, b: ctx.binary("add", a, b), slices)
     counts = torch.ones([])
-    for n, (s, k, t, p) in zip(windows, whole):
+    for n, s, k, t, p in zip(windows, sizes, kernel, stride, padding):
         first = torch.arange(n) * t - p
         last = (first + k).clamp(max=s + p)
         own = last - first if count_include_pad else last.clamp(max=s) - first.clamp(min=0)
@@ -95,15 +101,21 @@ def _integer_avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_
     return ctx.binary("truncdiv", total, ctx.literal(counts.to(dtype(ctx, x))))
 
 
+def _windows_and_reach(sizes, kernel, stride, padding, ceil_mode):
+    """Per dimension the number of windows, and how far the last one reaches behind the input."""
+    rows = list(zip(sizes, kernel, stride, padding))
+    windows = [pool_size(s, k, t, p, 1, ceil_mode) for s, k, t, p in rows]
+    return windows, [max((n - 1) * t + k - s - p, 0) for n, (s, k, t, p) in zip(windows, rows)]
+
+
 def _sum_pool(ctx, x, kernel, stride, padding, ceil_mode, divisor):
     """Average pooling with a fixed divisor; windows that ceil_mode adds reach into zeros."""
     if ceil_mode:
         sizes = list(shape(ctx, x))[2:]
-        if not all(isinstance(s, int) for s in sizes):
+        if not is_static(sizes):
             raise ctx.refuse("avg_pool with divisor_override and ceil_mode over a dynamic size")
-        windows = [pool_size(s, k, t, p, 1, True) for s, k, t, p in zip(sizes, kernel, stride, padding)]
-        reach = [(n - 1) * t + k - s - p for n, t, k, s, p in zip(windows, stride, kernel, sizes, padding)]
-        x = ctx.pad(x, [0, 0, *padding], [0, 0, *[max(r, 0) for r in reach]], "constant", 0)
+        _, reach = _windows_and_reach(sizes, kernel, stride, padding, True)
+        x = ctx.pad(x, [0, 0, *padding], [0, 0, *reach], "constant", 0)
         padding = [0] * len(padding)
     average = ctx.avg_pool(x, kernel, stride, padding, False, True)
     return mul(ctx, average, math.prod(kernel) / divisor)
@@ -115,13 +127,14 @@ def adaptive_bounds(size, count):
 
 
 def adaptive_pool(ctx, x, spatial, output_size, name):
-    """Adaptive pooling: one reduction, one pooling where windows are even, else one reduction per output position."""
+    """Adaptive pooling to a size: one reduction, one pooling where all windows are even, or else
+    one reduction per output position."""
     first = rank(ctx, x) - spatial
     sizes = shape(ctx, x)[first:]
     target = [s if t is None else t for s, t in zip(sizes, full_list(output_size, spatial))]
-    if all(isinstance(t, int) and t == 1 for t in target):
+    if all(is_size(t, 1) for t in target):
         return ctx.reduce(name, x, list(range(first, first + spatial)), True)
-    if not all(isinstance(s, int) for s in [*sizes, *target]):
+    if not is_static([*sizes, *target]):
         raise ctx.refuse("adaptive pooling to more than one position over a dynamic size")
     if all(s % t == 0 for s, t in zip(sizes, target)):
         window = [s // t for s, t in zip(sizes, target)]
@@ -130,9 +143,8 @@ def adaptive_pool(ctx, x, spatial, output_size, name):
         pool = ctx.avg_pool if name == "mean" else ctx.max_pool
         extra = (False, True) if name == "mean" else ([1] * spatial, False)
         return batched(ctx, x, spatial, lambda v: pool(v, window, window, [0] * spatial, *extra))
-    for i, (size, count) in enumerate(zip(sizes, target)):
+    for at, (size, count) in enumerate(zip(sizes, target), first):
         if size != count:
-            bounds = adaptive_bounds(size, count)
-            parts = [ctx.reduce(name, narrow_to(ctx, x, first + i, a, b - a), [first + i], True) for a, b in bounds]
-            x = cat(ctx, parts, first + i)
+            windows = (narrow_to(ctx, x, at, a, b - a) for a, b in adaptive_bounds(size, count))
+            x = cat(ctx, [ctx.reduce(name, window, [at], True) for window in windows], at)
     return x

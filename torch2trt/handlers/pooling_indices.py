@@ -1,7 +1,7 @@
 """Max pooling that tells where its values come from, and its inverse.
 
-The windows are gathered by constant tables: per spatial dimension a table [windows, kernel] of input positions, and a
-table of the same shape that tells which of them lie inside the input.
+The windows are gathered by constant tables: per spatial dimension a table [windows, kernel] of
+input positions, and a table of the same shape that tells which of them lie inside the input.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _max_over_tables(ctx, x, tables, inside):
 
 def _lowest(ctx, x):
     kind = dtype(ctx, x)
-    return torch.tensor(float("-inf") if kind.is_floating_point else torch.iinfo(kind).min, dtype=kind)
+    value = float("-inf") if kind.is_floating_point else torch.iinfo(kind).min
+    return torch.tensor(value, dtype=kind)
 
 
 def _window_table(size, kernel, stride, padding, dilation, ceil_mode):
@@ -94,9 +95,8 @@ def _pools_with_indices(spatial: int):
     @op(f"aten::adaptive_max_pool{spatial}d")
     def adaptive_max_pool(ctx, x, output_size):
         """adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)"""
-        target = full_list(output_size, spatial)
-        sizes = _static_sizes(ctx, x, spatial)
-        tables, inside = zip(*[_adaptive_table(s, s if t is None else t) for s, t in zip(sizes, target)])
+        rows = zip(_static_sizes(ctx, x, spatial), full_list(output_size, spatial))
+        tables, inside = zip(*[_adaptive_table(s, s if t is None else t) for s, t in rows])
         return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables, inside))
 
     return max_pool, adaptive_max_pool
@@ -109,13 +109,14 @@ max_pool3d_with_indices, adaptive_max_pool3d = _pools_with_indices(3)
 
 # ---- fractional ----------------------------------------------------------------------------------
 def _fractional_starts(samples, size, kernel, count):
-    """The first positions of all windows along one dimension, [..., count], as PyTorch draws them from `samples`."""
+    """The first positions of all windows along one dimension, [..., count], as PyTorch draws them
+    from `samples`."""
     if count == 1:
         return torch.full((*samples.shape, 1), size - kernel)
-    alpha = (size - kernel) / (count - 1)
-    alpha = torch.tensor(alpha, dtype=samples.dtype)
-    steps = ((torch.arange(count, dtype=samples.dtype) + samples[..., None]) * alpha).to(torch.int64)
-    starts = steps - (samples[..., None] * alpha).to(torch.int64)
+    alpha = torch.tensor((size - kernel) / (count - 1), dtype=samples.dtype)
+    sample = samples[..., None]
+    steps = ((torch.arange(count, dtype=samples.dtype) + sample) * alpha).to(torch.int64)
+    starts = steps - (sample * alpha).to(torch.int64)
     starts[..., -1] = size - kernel
     return starts
 
@@ -131,20 +132,19 @@ def fractional_max_pool(ctx, x, kernel_size, output_size, random_samples):
     sizes = _static_sizes(ctx, x, spatial)
     order = list(range(spatial))[::-1] if spatial == 2 else list(range(spatial))
     starts = [
-        _fractional_starts(random_samples[..., order[d]], sizes[d], kernel[d], count[d]) for d in range(spatial)
+        _fractional_starts(random_samples[..., own], *row)
+        for own, *row in zip(order, sizes, kernel, count)
     ]
     return batched(ctx, x, spatial, lambda v: _max_per_channel(ctx, v, starts, kernel, sizes))
 
 
 def _max_per_channel(ctx, x, starts, kernel, sizes):
-    """Windows that differ from sample to sample and channel to channel: ``starts[d]`` is [N, C, windows]."""
+    """Windows of their own for each sample and channel: ``starts[d]`` is [N, C, windows]."""
     count = [s.shape[-1] for s in starts]
     if any(not isinstance(d, int) for d in shape(ctx, x)):
         raise ctx.refuse("fractional_max_pool of a dynamic batch")
-    rows = [
-        _flat_positions([start[:, None] + torch.arange(k) for start, k in zip(channel, kernel)], sizes)
-        for channel in zip(*[s.flatten(0, 1) for s in starts])
-    ]
+    windows = [start[..., None] + torch.arange(k) for start, k in zip(starts, kernel)]
+    rows = [_flat_positions(own, sizes) for own in zip(*[w.flatten(0, 1) for w in windows])]
     lead = list(shape(ctx, x)[:2])
     positions = torch.stack(rows).reshape(*lead, *rows[0].shape)
     flat = reshape(ctx, x, [*lead, -1])

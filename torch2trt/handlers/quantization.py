@@ -14,9 +14,11 @@ def _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
     """Rounded to multiples of `scale` inside the quantised range, and where `x` was inside."""
     kind = dtype(ctx, x)
     wide = widened(ctx, x)
-    steps = add(ctx, round_(ctx, mul(ctx, wide, _inverse(ctx, scale, dtype(ctx, wide)))), zero_point)
+    scaled = mul(ctx, wide, _inverse(ctx, scale, dtype(ctx, wide)))
+    steps = add(ctx, round_(ctx, scaled), zero_point)
     result = mul(ctx, sub(ctx, clamp(ctx, steps, quant_min, quant_max), zero_point), scale)
-    return tensor(ctx, result, kind), logical_and(ctx, ge(ctx, steps, quant_min), le(ctx, steps, quant_max))
+    result = tensor(ctx, result, kind)
+    return result, logical_and(ctx, ge(ctx, steps, quant_min), le(ctx, steps, quant_max))
 
 
 def _inverse(ctx, scale, kind):
@@ -36,7 +38,9 @@ def fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max):
 def fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max):
     """fake_quantize_per_tensor_affine_cachemask(Tensor self, float scale, int zero_point,
     int quant_min, int quant_max) -> (Tensor output, Tensor mask)"""
-    scale, zero_point = (v.reshape(()) if isinstance(v, torch.Tensor) else v for v in (scale, zero_point))
+    scale, zero_point = (
+        v.reshape(()) if isinstance(v, torch.Tensor) else v for v in (scale, zero_point)
+    )
     return _fake_quantize(ctx, x, scale, zero_point, quant_min, quant_max)
 
 
@@ -65,13 +69,17 @@ def fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_m
 def fake_quantize_per_channel(ctx, x, scale, zero_point, axis, quant_min, quant_max):
     """fake_quantize_per_channel_affine(Tensor self, Tensor scale, Tensor zero_point, int axis,
     int quant_min, ...)"""
-    return fake_quantize_per_channel_cachemask(ctx, x, scale, zero_point, axis, quant_min, quant_max)[0]
+    arguments = x, scale, zero_point, axis, quant_min, quant_max
+    return fake_quantize_per_channel_cachemask(ctx, *arguments)[0]
 
 
 @op(
-    "aten::quantize_per_tensor", "aten::quantize_per_channel", "aten::quantize_per_tensor_dynamic", "aten::dequantize",
-    "aten::q_scale", "aten::q_zero_point", "aten::int_repr",
+    "aten::quantize_per_tensor", "aten::quantize_per_channel",
+    "aten::quantize_per_tensor_dynamic", "aten::dequantize", "aten::q_scale",
+    "aten::q_zero_point", "aten::int_repr",
 )  # fmt: skip
 def quantize(ctx, x, *_):
     """quantize_per_tensor(Tensor self, float scale, int zero_point, ScalarType dtype) -> Tensor"""
-    raise ctx.refuse("a tensor of a quantised dtype; use fake quantisation, which keeps float tensors")
+    raise ctx.refuse(
+        "a tensor of a quantised dtype; use fake quantisation, which keeps float tensors"
+    )
