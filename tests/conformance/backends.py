@@ -74,6 +74,8 @@ class TensorRTBatch(Batch):
             EngineBuildError: TensorRT could not.
         """
         self._finish()
+        if hasattr(self.builder, "max_threads"):
+            self.builder.max_threads = 1  # with more, builds side by side were seen to hang
         config = self.builder.create_builder_config()
         if self.builder.build_serialized_network(self.ctx.network, config) is None:
             raise EngineBuildError("; ".join(trt_api.take_errors(self.builder))[:300])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from .table import ENGINE
 
 _ROOT = Path(__file__).resolve().parents[2]
 _JOBS_PER_PROCESS = 80
@@ -57,7 +60,7 @@ class Worker:
         records, step = [], job["skip"]
         while True:
             try:
-                line = self.lines.get(timeout=limit)
+                line = _next(self.lines, limit)
             except queue.Empty:
                 self.stop()
                 return records, f"no answer within {limit:.0f} s", step
@@ -85,8 +88,16 @@ class Worker:
             records += found
             if not problem:
                 return records
-            records.append(_broken(job, step, problem))
+            records.append(_broken(job, step, problem, records))
             skip = step + 1
+
+
+def _next(lines: queue.SimpleQueue[str | None], limit: float) -> str | None:
+    """The next line; seconds in which this process is stopped do not count as waiting."""
+    for _ in range(round(limit) - 1):
+        with contextlib.suppress(queue.Empty):
+            return lines.get(timeout=1)
+    return lines.get(timeout=1)
 
 
 def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
@@ -95,10 +106,13 @@ def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) 
     lines.put(None)
 
 
-def _broken(job: Record, step: int, problem: str) -> Record:
-    sample, backend = divmod(step, len(job["backends"]))
+def _broken(job: Record, step: int, problem: str, before: Sequence[Record]) -> Record:
+    sample, index = divmod(step, len(job["backends"]))
+    backend, call = job["backends"][index], ""
+    if before and (before[-1].get("sample"), before[-1].get("backend")) == (sample, backend):
+        backend, call = ENGINE, before[-1]["call"]  # simulated, so that the build is what broke
     return {
-        "op": job["op"], "dtype": job["dtype"], "sample": sample, "call": "", "backend": job["backends"][backend],
+        "op": job["op"], "dtype": job["dtype"], "sample": sample, "call": call, "backend": backend,
         "outcome": "failed", "detail": problem, "kinds": [],
     }  # fmt: skip
 
@@ -108,7 +122,7 @@ class Pool:
 
     Args:
         workers: how many processes.
-        limit: seconds that a job may be silent.
+        limit: seconds that a job may be silent, a whole number.
         module: what a process runs.
     """
 
