@@ -101,14 +101,18 @@ def doubled(inputs):
 
 def given(seed):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(3, 4, generator=generator), torch.randn(0, 2), torch.randn(5, generator=generator)]
+    return [
+        torch.randn(3, 4, generator=generator),
+        torch.randn(0, 2),
+        torch.randn(5, generator=generator),
+    ]
 
 
 @pytest.mark.parametrize("refused", (False, True), ids=("one launch", "copies outside"))
 def test_each_call_reads_its_inputs_and_gives_outputs_to_keep(cuda, monkeypatch, refused):
     if refused:
         monkeypatch.setattr(cuda.driver, "cuGraphAddChildGraphNode", lambda *rest: 801)
-    recorded = recording.Recording(doubled, given(0), CPU)
+    recorded = recording.Recording([doubled], given(0), CPU)
     assert (recorded.executable is None) == refused
     kept = [(given(seed), recorded(given(seed))) for seed in (0, 1, 2, 1)]
     for inputs, outputs in kept:
@@ -118,7 +122,7 @@ def test_each_call_reads_its_inputs_and_gives_outputs_to_keep(cuda, monkeypatch,
 
 
 def test_a_strided_input_is_read_as_it_is(cuda):
-    recorded = recording.Recording(doubled, given(0), CPU)
+    recorded = recording.Recording([doubled], given(0), CPU)
     x, *rest = given(3)
     assert recorded([x.t().contiguous().t(), *rest])[0].equal(2 * x)
     assert recorded([x.repeat_interleave(2, 0)[::2], *rest])[0].equal(2 * x)
@@ -126,19 +130,51 @@ def test_a_strided_input_is_read_as_it_is(cuda):
 
 @pytest.mark.parametrize("change", (lambda x: x[:2], lambda x: x.double(), lambda x: x.t()))
 def test_another_shape_or_dtype_is_refused_before_anything_is_read(cuda, change):
-    recorded = recording.Recording(doubled, given(0), CPU)
+    recorded = recording.Recording([doubled], given(0), CPU)
     x, *rest = given(1)
-    with pytest.raises(InputMismatchError, match=r"got torch.float(32|64) .*expected torch.float32"):
+    with pytest.raises(
+        InputMismatchError, match=r"got torch.float(32|64) .*expected torch.float32"
+    ):
         recorded([change(x), *rest])
     assert cuda.driver.launches == []
     assert recorded([x, *rest])[0].equal(2 * x)
 
 
 def test_another_stream_waits_for_the_one_before(cuda):
-    recorded = recording.Recording(doubled, given(0), CPU)
+    recorded = recording.Recording([doubled], given(0), CPU)
     first, second = cuda.stream, Stream(handle=9)
     for stream in (first, first, second, first):
         cuda.stream = stream
         recorded(given(0))
     assert (len(first.waits), len(second.waits)) == (1, 1)
     assert cuda.driver.launches == [7, 7, 9, 7]
+
+
+def failing(inputs):
+    if Graph.capturing is not None:
+        raise RuntimeError("this cannot be captured")
+    return doubled(inputs)
+
+
+@pytest.mark.parametrize(
+    "functions, times, kept",
+    (
+        ([doubled, doubled], [3.0, 2.0], 1),
+        ([doubled, doubled], [2.0, 3.0], 0),
+        ([doubled, failing], [], 0),
+    ),
+)
+def test_the_fastest_of_the_recorded_graphs_is_kept(cuda, monkeypatch, functions, times, kept):
+    graphs, record = [], recording.Recording._record
+
+    def recorded(self, *rest):
+        graphs.append(record(self, *rest))
+        return graphs[-1]
+
+    waiting = iter(times)
+    monkeypatch.setattr(recording.Recording, "_record", recorded)
+    monkeypatch.setattr(recording, "_microseconds", lambda graph, stream: next(waiting))
+    made = recording.Recording(functions, given(0), CPU)
+    assert made.graph is graphs[kept][0] and made.outputs is graphs[kept][1]
+    assert made.microseconds == times
+    assert made(given(1))[0].equal(2 * given(1)[0])

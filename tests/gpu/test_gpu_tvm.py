@@ -29,7 +29,22 @@ def block(m, x):
     return F.relu(m[1](F.relu(m[0](x))) + x)
 
 
+def branches(m, x):
+    x = m[0](x).relu()
+    return torch.cat((m[1](x).relu(), m[3](m[2](x).relu()), F.avg_pool2d(x, 3, 1, 1)), 1)
+
+
 CASES = {
+    "branches": (
+        branches,
+        (
+            nn.Conv2d(16, 32, 1),
+            nn.Conv2d(32, 16, 1),
+            nn.Conv2d(32, 24, 1),
+            nn.Conv2d(24, 16, 3, padding=1),
+        ),
+        (1, 16, 19, 17),
+    ),
     "block": (block, (nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 1)), (1, 16, 19, 17)),
     "depthwise": (
         lambda m, x: F.silu(m[0](x)),
@@ -158,3 +173,19 @@ def test_tvm_report_on_cuda():
     rows = TVMModuleWrapper(module).eval().report(x)
     assert any(r.function.startswith("attention") and r.rule == "library" for r in rows)
     assert sum(r.share for r in rows) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tvm_is_one_launch_and_its_branches_give_the_same_numbers(name):
+    module, x = network(name)
+    wrapped = TVMModuleWrapper(module, check=False).eval()
+    expected = wrapped(x)
+    compiled = wrapped.latest_variant().program._compiled
+    (recorded,) = compiled._recordings.values()
+    assert recorded.executable is not None
+    if compiled._branches.several:
+        assert len(recorded.microseconds) == 2
+    with torch.no_grad():
+        for run in (compiled.run, compiled._run_branches):
+            for _ in range(3):
+                assert run([x])[0].equal(expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from ..flags import set_tf32
 from ..schedules.report import Row
 from ..tensors import aligned
+from .branches import Branches
 from .pipeline import Lowered
 from .recording import Recording
 from .tune import precision
@@ -31,7 +32,7 @@ class Compiled:
     ) -> None:
         self.plan, self.recipes, self.rules = lowered.plan, lowered.recipes, lowered.rules
         self.device, self.graph, self.tf32 = device, graph, tf32
-        self._inputs = lowered.count
+        self._branches = Branches(self.plan)
         self._weights: list[torch.Tensor] = []
         self._recordings: dict[Any, Recording] = {}
 
@@ -56,14 +57,23 @@ class Compiled:
             key = precision() if not self.tf32 else None
             if key not in self._recordings:
                 self._recordings.clear()
-                self._recordings[key] = Recording(self.run, inputs, self.device)
+                functions = [self.run, *[self._run_branches] * self._branches.several]
+                self._recordings[key] = Recording(functions, inputs, self.device)
             return self._recordings[key](inputs)
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run step by step, without a graph."""
+        return self._run(self.plan.run, inputs)
+
+    def _run_branches(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return self._run(self._branches.run, inputs)
+
+    def _run(
+        self, run: Callable[..., list[torch.Tensor]], inputs: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
         inputs = [aligned(x) for x in inputs]
         with _on_current_stream(self.device), set_tf32(True) if self.tf32 else nullcontext():
-            outputs = self.plan.run([*inputs, *self._weights])
+            outputs = run([*inputs, *self._weights])
         given = {
             t.untyped_storage().data_ptr()
             for t in (*inputs, *self._weights, *self.plan.literals.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -28,15 +29,29 @@ def step_seconds(plan: Plan, arguments: Sequence[torch.Tensor], repeats: int) ->
 
 
 def _on_cpu(plan: Plan, arguments: Sequence[torch.Tensor]) -> list[float]:
-    marks: list[float] = []
-    plan.run(arguments, lambda at, before: marks.append(time.perf_counter()))
-    return [end - start for start, end in zip(marks[::2], marks[1::2])]
+    times: list[float] = []
+
+    @contextmanager
+    def timed(at: int, given: Sequence[torch.Tensor]) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        times.append(time.perf_counter() - start)
+
+    plan.run(arguments, timed)
+    return times
 
 
 def _on_cuda(plan: Plan, arguments: Sequence[torch.Tensor]) -> list[float]:
     events = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(plan.steps))]
     stream = torch.cuda.current_stream(plan.device)
     torch.cuda._sleep(20_000_000)  # about 10 ms of the device's clock, for the host to get ahead
-    plan.run(arguments, lambda at, before: events[2 * at + (not before)].record(stream))
+
+    @contextmanager
+    def timed(at: int, given: Sequence[torch.Tensor]) -> Iterator[None]:
+        events[2 * at].record(stream)
+        yield
+        events[2 * at + 1].record(stream)
+
+    plan.run(arguments, timed)
     stream.synchronize()
     return [1e-3 * start.elapsed_time(end) for start, end in zip(events[::2], events[1::2])]

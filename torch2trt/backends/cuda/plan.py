@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from tvm import relax, tirx
 from ...errors import Torch2TrtError
 from .library import Library
 from .workspace import Space
+
+Around = Callable[[int, Sequence[torch.Tensor]], AbstractContextManager[Any]]
 
 
 class Unplannable(Torch2TrtError):
@@ -75,29 +78,32 @@ class Plan:
     device: torch.device
 
     def run(
-        self, arguments: Sequence[torch.Tensor], watch: Callable[[int, bool], None] | None = None
+        self, arguments: Sequence[torch.Tensor], around: Around | None = None
     ) -> list[torch.Tensor]:
-        """All steps on the current stream; `watch` is told of each step before and after it."""
+        """All steps on the current stream; each inside what `around` gives for it.
+
+        `around` is given the number of the step and the tensors it reads.
+        """
         values: list[Any] = [*arguments, *[None] * (self.count - self.inputs)]
         for number, tensor in self.literals.items():
             values[number] = tensor
         for at, step in enumerate(self.steps):
-            if watch is not None:
-                watch(at, True)
             given = [values[n] for n in step.arguments]
-            if step.kind == "kernel":
-                made = [torch.empty(f.shape, dtype=f.dtype, device=self.device) for f in step.fresh]
-                step.run(*given, *made)
-            else:
-                made = [step.run(*given)]
+            with nullcontext() if around is None else around(at, given):
+                made = self._made(step, given)
             for number, tensor in zip(step.results, made):
                 values[number] = tensor
             del given, made
             for number in step.last:
                 values[number] = None
-            if watch is not None:
-                watch(at, False)
         return [values[n] for n in self.outputs]
+
+    def _made(self, step: Step, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        if step.kind != "kernel":
+            return [step.run(*given)]
+        made = [torch.empty(f.shape, dtype=f.dtype, device=self.device) for f in step.fresh]
+        step.run(*given, *made)
+        return made
 
 
 def make_plan(
