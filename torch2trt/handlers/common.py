@@ -173,11 +173,11 @@ def broadcast_shapes(ctx: Any, *shapes: Sequence[Any]) -> list[Any]:
 def sizes_of(ctx: Any, x: Any, size: Sequence[Any]) -> list[Any]:
     """The target of a view or reshape with its -1 filled in."""
     size = list(size)
-    if -1 not in [s for s in size if isinstance(s, int)]:
+    if not any(is_size(s, -1) for s in size):
         return size
-    hole = next(i for i, s in enumerate(size) if isinstance(s, int) and s == -1)
-    total, given = _cancel(list(shape(ctx, x)), size[:hole] + size[hole + 1 :])
-    size[hole] = _product(total) if _product(given) == 1 else _product(total) // _product(given)
+    hole = next(i for i, s in enumerate(size) if is_size(s, -1))
+    total, given = map(product, _cancel(list(shape(ctx, x)), size[:hole] + size[hole + 1 :]))
+    size[hole] = total if given == 1 else total // given
     return size
 
 
@@ -194,7 +194,8 @@ def _cancel(total: list[Any], given: list[Any]) -> tuple[list[Any], list[Any]]:
     return total, rest
 
 
-def _product(sizes: Sequence[Any]) -> Any:
+def product(sizes: Sequence[Any]) -> Any:
+    """The product of sizes; one symbolic size among ones stays itself."""
     result: Any = 1
     for size in sizes:
         result = size if is_size(result, 1) else result * size
@@ -204,4 +205,4 @@ def _product(sizes: Sequence[Any]) -> Any:
 def numel(ctx: Any, x: Any, over: Sequence[int] | None = None) -> Any:
     """The number of elements, or their number along some axes."""
     sizes = shape(ctx, x)
-    return _product([sizes[a] for a in (range(len(sizes)) if over is None else over)])
+    return product([sizes[a] for a in (range(len(sizes)) if over is None else over)])

@@ -207,7 +207,6 @@ def pow_(ctx, x, exponent):
     return ctx.binary("pow", *promote(ctx, x, exponent))
 
 
-
 @op("aten::float_power")
 def float_power(ctx, x, exponent):
     """float_power.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor: in float64"""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, broadcast_shapes, dtype, full, numel, rank, shape, tensor
+from .common import axis, broadcast_shapes, dtype, full, is_size, numel, rank, shape, tensor
 from .elementwise import add, lt, mul, where
 from .shape import expand, movedim, permute, reshape, select
 
@@ -51,7 +51,7 @@ def index_select(ctx, x, dim, index):
 @op("aten::gather")
 def gather(ctx, x, dim, index, sparse_grad=False):
     """gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor"""
-    if any(isinstance(s, int) and s == 0 for s in shape(ctx, index)):
+    if any(is_size(s, 0) for s in shape(ctx, index)):
         return full(ctx, shape(ctx, index), 0, dtype(ctx, x))
     index = tensor(ctx, index, torch.int64)
     if not rank(ctx, x):

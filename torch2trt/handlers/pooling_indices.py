@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import dtype, full_list, rank, shape
+from .common import dtype, full_list, is_static, rank, shape
 from .elementwise import add, where
 from .indexing import gather
 from .pooling import adaptive_bounds, batched, pool_size
@@ -19,7 +19,7 @@ from .shape import reshape
 
 def _static_sizes(ctx, x, spatial):
     sizes = list(shape(ctx, x))[-spatial:]
-    if not all(isinstance(s, int) for s in sizes):
+    if not is_static(sizes):
         raise ctx.refuse("the indices of max pooling over a dynamic size")
     return sizes
 

@@ -1,6 +1,7 @@
-"""Recurrent networks: LSTM, GRU and plain RNN layers, unrolled over their time steps, and their cells.
+"""Recurrent networks: LSTM, GRU and plain RNN layers, unrolled over time, and their cells.
 
-The input weights meet all time steps in one matrix product; a step is then one product with the state.
+The input weights meet all time steps in one matrix product; a step is then one product with the
+state.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class _Weights:
 
 @dataclass(frozen=True)
 class _Hidden:
-    """A product with the state; its weight is one constant for all steps, and a known first state is folded."""
+    """A product with the state: one constant for all steps; a known first state is folded."""
 
     weight: Any
     constant: Any
@@ -58,8 +59,10 @@ def _gru_step(ctx, x, state, hidden, weights, project):
     from_state = hidden(ctx, h)
     if weights.hidden_bias is not None:
         from_state = add(ctx, from_state, weights.hidden_bias)
-    (x_reset, x_update, x_new), (h_reset, h_update, h_new) = chunk(ctx, x, 3, -1), chunk(ctx, from_state, 3, -1)
-    reset, update = sigmoid(ctx, add(ctx, x_reset, h_reset)), sigmoid(ctx, add(ctx, x_update, h_update))
+    x_reset, x_update, x_new = chunk(ctx, x, 3, -1)
+    h_reset, h_update, h_new = chunk(ctx, from_state, 3, -1)
+    reset = sigmoid(ctx, add(ctx, x_reset, h_reset))
+    update = sigmoid(ctx, add(ctx, x_update, h_update))
     new = tanh(ctx, add(ctx, x_new, mul(ctx, reset, h_new)))
     return (add(ctx, new, mul(ctx, update, sub(ctx, h, new))),)
 
@@ -82,7 +85,8 @@ def _input_part(ctx, x, weights, step):
 
 # ---- layers --------------------------------------------------------------------------------------
 def _run_direction(ctx, x, state, weights, step, reverse):
-    """One direction of one layer over [time, N, size]: the states h of all steps, in time order, and the last state."""
+    """One direction of one layer over [time, N, size]: all states h in time order, and the last
+    state."""
     gates = _input_part(ctx, x, weights, step)
     length, *rest = shape(ctx, gates)
     hidden = _hidden(ctx, weights.hidden)
@@ -105,10 +109,14 @@ def _layers(params: list[Any], has_biases: bool, count: int) -> Iterator[_Weight
         yield _Weights(group[0], group[1], *biases, projection)
 
 
-def _recurrent(ctx, x, states, params, has_biases, num_layers, dropout, train, bidirectional, batch_first, step):
+def _recurrent(
+    ctx, step, x, states, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+):
     """All layers; `states` are the initial ones, each [layers * directions, N, size]."""
     if dropout and train and num_layers > 1:
-        raise ctx.refuse("dropout between recurrent layers in training mode is random; call module.eval() first")
+        raise ctx.refuse(
+            "dropout between recurrent layers in training mode is random; call module.eval() first"
+        )
     if not ctx.is_tensor(x):
         x = ctx.operand(x, "input")
     x = transpose(ctx, x, 0, 1) if batch_first else x
@@ -121,7 +129,8 @@ def _recurrent(ctx, x, states, params, has_biases, num_layers, dropout, train, b
         outputs = []
         for at in range(layer * directions, (layer + 1) * directions):
             state = tuple(_select(ctx, s, at) for s in states)
-            output, state = _run_direction(ctx, x, state, weights[at], step, reverse=at % directions == 1)
+            backward = at % directions == 1
+            output, state = _run_direction(ctx, x, state, weights[at], step, backward)
             outputs.append(output)
             last.append(state)
         x = cat(ctx, outputs, -1)
@@ -140,18 +149,20 @@ def lstm(ctx, x, hx, params, has_biases, num_layers, dropout, train, bidirection
     """lstm.input(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers,
     float dropout, bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor, Tensor)"""
     options = has_biases, num_layers, dropout, train, bidirectional, batch_first
-    return _recurrent(ctx, x, hx, params, *options, _lstm_step)
+    return _recurrent(ctx, _lstm_step, x, hx, params, *options)
 
 
 def recurrent(name: str, step: Callable[..., Any]) -> None:
     """A table row: a layer with one state, and what is refused of it."""
 
     @op(f"aten::{name}.input")
-    def layer(ctx, x, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
+    def layer(
+        ctx, x, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+    ):
         """gru.input(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers,
         float dropout, ...)"""
         options = has_biases, num_layers, dropout, train, bidirectional, batch_first
-        return _recurrent(ctx, x, [hx], params, *options, step)
+        return _recurrent(ctx, step, x, [hx], params, *options)
 
 
 recurrent("gru", _gru_step)
@@ -168,7 +179,8 @@ def packed(ctx, *_):
 
 # ---- cells ---------------------------------------------------------------------------------------
 def _cell(ctx, x, state, weights, step):
-    return step(ctx, _input_part(ctx, x, weights, step), state, _hidden(ctx, weights.hidden), weights, None)
+    from_input = _input_part(ctx, x, weights, step)
+    return step(ctx, from_input, state, _hidden(ctx, weights.hidden), weights, None)
 
 
 @op("aten::lstm_cell")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import axes, axis, dtype_of, full, numel, rank, shape, tensor, to_float
+from .common import axes, axis, dtype_of, full, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import div, mul, sqrt, sub
 from .shape import reshape
 
@@ -148,16 +148,18 @@ def topk(ctx, x, k, dim=-1, largest=True, sorted=True):
 
 
 def variance(ctx, x, dim, correction, keepdim):
-    """The variance over `dim` with divisor max(n - correction, 0), and the mean (kept dimensions)."""
+    """The variance over `dim` with divisor max(n - correction, 0), and the mean (kept
+    dimensions)."""
     over = axes(ctx, x, dim)
     x = to_float(ctx, x)
-    if any(isinstance(shape(ctx, x)[a], int) and shape(ctx, x)[a] == 0 for a in over):
+    if any(is_size(shape(ctx, x)[a], 0) for a in over):
         sizes = [1 if a in over else s for a, s in enumerate(shape(ctx, x))]
         kept = [s for a, s in enumerate(sizes) if keepdim or a not in over]
         return tuple(full(ctx, s, torch.nan, ctx.dtype(x)) for s in (kept, sizes))
     center = ctx.reduce("mean", x, over, True) if over else x
     centered = sub(ctx, x, center)
-    total = sum_(ctx, mul(ctx, centered, centered), list(over), keepdim) if over else mul(ctx, centered, centered)
+    total = mul(ctx, centered, centered)
+    total = sum_(ctx, total, list(over), keepdim) if over else total
     count = numel(ctx, x, over)
     divisor = max(count - correction, 0) if isinstance(count, int) else count - correction
     return div(ctx, total, divisor), center

@@ -85,7 +85,8 @@ def logcumsumexp(ctx, x, dim):
     step = 1
     while step < size:
         head = narrow_to(ctx, x, at, 0, step)
-        ahead, behind = narrow_to(ctx, x, at, step, size - step), narrow_to(ctx, x, at, 0, size - step)
+        ahead = narrow_to(ctx, x, at, step, size - step)
+        behind = narrow_to(ctx, x, at, 0, size - step)
         x = ctx.concat([head, logaddexp(ctx, ahead, behind)], at)
         step *= 2
     return x
@@ -136,7 +137,8 @@ def kthvalue(ctx, x, k, dim=-1, keepdim=False):
     values, indices = _sorted(ctx, x, dim, False)
     if not rank(ctx, x):
         return values, indices
-    kept = [unsqueeze(ctx, select(ctx, v, dim, k - 1), axis(ctx, x, dim)) for v in (values, indices)]
+    at = axis(ctx, x, dim)
+    kept = [unsqueeze(ctx, select(ctx, v, at, k - 1), at) for v in (values, indices)]
     return tuple(kept if keepdim else (squeeze(ctx, v, dim) for v in kept))
 
 
@@ -156,7 +158,8 @@ def median_dim(ctx, x, dim=-1, keepdim=False):
         special = isnan(ctx, x)
         found = any_(ctx, special, [dim], True)
         values = where(ctx, found, tensor(ctx, torch.nan, dtype(ctx, x)), values)
-        indices = where(ctx, found, argmax(ctx, tensor(ctx, special, torch.int32), dim, True), indices)
+        first = argmax(ctx, tensor(ctx, special, torch.int32), dim, True)
+        indices = where(ctx, found, first, indices)
     return (values, indices) if keepdim else (squeeze(ctx, values, dim), squeeze(ctx, indices, dim))
 
 
@@ -211,7 +214,8 @@ def searchsorted(ctx, sorted_sequence, x, out_int32=False, right=False, side=Non
     right = side == "right" if side is not None else right
     if isinstance(x, (bool, int, float)):
         x = torch.tensor(x)
-    candidates = unsqueeze(ctx, sorted_sequence, -2) if rank(ctx, sorted_sequence) > 1 else sorted_sequence
+    batched = rank(ctx, sorted_sequence) > 1
+    candidates = unsqueeze(ctx, sorted_sequence, -2) if batched else sorted_sequence
     wanted = unsqueeze(ctx, x, -1)
     before = _not_above(ctx, candidates, wanted) if right else _below(ctx, candidates, wanted)
     return tensor(ctx, sum_(ctx, before, [-1]), torch.int32 if out_int32 else torch.int64)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, broadcast_shapes, dtype, full, numel, rank, shape, tensor
+from .common import axis, broadcast_shapes, dtype, full, is_size, numel, rank, shape, tensor
 from .elementwise import add, div, eq, maximum, minimum, mul, sub, where
 from .indexing import expanded_index, index_layout, is_mask, linear_index, wrapped
 from .scan import cumsum
@@ -36,7 +36,7 @@ def zero(ctx, x):
 
 
 def overwrite(ctx: Any, x: Any, src: Any, at: int, positions: Sequence[int]) -> Any:
-    """`x` with the elements at static `positions` of axis `at` replaced by those of `src`, in order."""
+    """`x` with the elements at static `positions` of axis `at` replaced by those of `src`."""
     size = shape(ctx, x)[at]
     if not isinstance(size, int):
         raise ctx.refuse("a write with steps into a dynamic dimension")
@@ -82,8 +82,11 @@ def select_scatter(ctx, x, src, dim, index):
     return slice_scatter(ctx, x, unsqueeze(ctx, one, at), at, index, index + 1)
 
 
-def diagonal_positions(ctx: Any, x: Any, offset: int, dim1: int, dim2: int) -> tuple[list[int], list[int]]:
-    """The order of axes that puts dim1 and dim2 last, and the diagonal's positions in these two, flattened."""
+def diagonal_positions(
+    ctx: Any, x: Any, offset: int, dim1: int, dim2: int
+) -> tuple[list[int], list[int]]:
+    """The order of axes that puts dim1 and dim2 last, and where the diagonal lies in these two,
+    flattened."""
     first, second = axis(ctx, x, dim1), axis(ctx, x, dim2)
     rest = [a for a in range(rank(ctx, x)) if a not in (first, second)]
     rows, columns = shape(ctx, x)[first], shape(ctx, x)[second]
@@ -118,18 +121,19 @@ _REDUCTIONS = {
 def _scatter(ctx: Any, x: Any, dim: int, index: Any, src: Any, reduction: str | None) -> Any:
     """`src` holds one value per element of `index`, or more, of which the leading corner counts."""
     if not rank(ctx, x):
-        line = _scatter(ctx, reshape(ctx, x, [1]), 0, reshape(ctx, index, [-1]), reshape(ctx, src, [-1]), reduction)
-        return reshape(ctx, line, [])
-    if any(isinstance(s, int) and s == 0 for s in shape(ctx, index)):
+        x, index, src = reshape(ctx, x, [1]), reshape(ctx, index, [-1]), reshape(ctx, src, [-1])
+        return reshape(ctx, _scatter(ctx, x, 0, index, src, reduction), [])
+    if any(is_size(s, 0) for s in shape(ctx, index)):
         return x
     src = tensor(ctx, src, dtype(ctx, x))
     for at, size in enumerate(shape(ctx, index)):
         if not _same(shape(ctx, src)[at], size):
             src = _part(ctx, src, at, 0, size)
-    index, at, reduction = tensor(ctx, index, torch.int64), axis(ctx, x, dim), _REDUCTIONS.get(reduction, reduction)
+    index, at = tensor(ctx, index, torch.int64), axis(ctx, x, dim)
+    reduction = _REDUCTIONS.get(reduction, reduction)
     if dtype(ctx, x) == torch.bool and reduction is not None:
-        counts = (tensor(ctx, v, torch.int32) for v in (x, src))
-        return tensor(ctx, ctx.scatter(next(counts), index, next(counts), at, reduction), torch.bool)
+        x, src = tensor(ctx, x, torch.int32), tensor(ctx, src, torch.int32)
+        return tensor(ctx, ctx.scatter(x, index, src, at, reduction), torch.bool)
     return ctx.scatter(x, index, src, at, reduction)
 
 
@@ -181,7 +185,8 @@ def scatter_reduce(ctx, x, dim, index, src, reduce, include_self=True):
     kind = dtype(ctx, x)
     counts = None
     if reduce == "mean" or not include_self:
-        zeros, ones = full(ctx, shape(ctx, x), 0, torch.int64), full(ctx, shape(ctx, index), 1, torch.int64)
+        zeros = full(ctx, shape(ctx, x), 0, torch.int64)
+        ones = full(ctx, shape(ctx, index), 1, torch.int64)
         counts = scatter_add(ctx, zeros, dim, index, ones)
     start = x
     if not include_self:
@@ -190,8 +195,8 @@ def scatter_reduce(ctx, x, dim, index, src, reduce, include_self=True):
     if reduce != "mean":
         return result
     divisor = add(ctx, counts, 1) if include_self else maximum(ctx, counts, tensor(ctx, 1))
-    divisor = tensor(ctx, divisor, kind)
-    return div(ctx, result, divisor) if kind.is_floating_point else div(ctx, result, divisor, "floor")
+    rounding = None if kind.is_floating_point else "floor"
+    return div(ctx, result, tensor(ctx, divisor, kind), rounding)
 
 
 def _along(ctx: Any, x: Any, dim: int, index: Any, source: Any) -> tuple[int, Any, Any]:
@@ -246,10 +251,10 @@ def masked_scatter(ctx, x, mask, source):
 def _nth(ctx: Any, mask: Any, rows: Any) -> Any:
     """For each True of `mask` the row of `rows` that belongs to it: mask.shape + rows.shape[1:]."""
     number = sub(ctx, cumsum(ctx, tensor(ctx, reshape(ctx, mask, [-1]), torch.int64), 0), 1)
-    last = sub(ctx, shape(ctx, rows)[0], 1) if ctx.is_dim(shape(ctx, rows)[0]) else shape(ctx, rows)[0] - 1
+    count = shape(ctx, rows)[0]
+    last = sub(ctx, count, 1) if ctx.is_dim(count) else count - 1
     number = minimum(ctx, maximum(ctx, number, tensor(ctx, 0)), tensor(ctx, last))
-    taken = ctx.take(ctx.operand(rows), reshape(ctx, number, list(shape(ctx, mask))), 0)
-    return taken
+    return ctx.take(ctx.operand(rows), reshape(ctx, number, list(shape(ctx, mask))), 0)
 
 
 def _put_masked(ctx: Any, x: Any, mask: Any, values: Any, accumulate: bool) -> Any:
@@ -278,7 +283,8 @@ def index_put(ctx, x, indices, values, accumulate=False, unsafe=False):
     flat_index = linear_index(ctx, indexed, sizes)
     target = [*rest[:adjacent_at], *lead, *rest[adjacent_at:]]
     values = expand(ctx, values, target)
-    values = movedim(ctx, values, list(range(adjacent_at, adjacent_at + len(lead))), list(range(len(lead))))
+    first = range(len(lead))
+    values = movedim(ctx, values, [adjacent_at + i for i in first], list(first))
     count = numel(ctx, flat_index)
     values = reshape(ctx, values, [count, *rest])
     table = reshape(ctx, moved, [numel(ctx, moved, range(len(indexed))), *rest])
@@ -297,5 +303,6 @@ def put(ctx, x, index, source, accumulate=False):
     """put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor:
     into the flattened tensor"""
     flat = reshape(ctx, x, [-1])
-    written = index_put(ctx, flat, [reshape(ctx, index, [-1])], reshape(ctx, source, [-1]), accumulate)
+    index, source = reshape(ctx, index, [-1]), reshape(ctx, source, [-1])
+    written = index_put(ctx, flat, [index], source, accumulate)
     return reshape(ctx, written, list(shape(ctx, x)))

@@ -116,7 +116,7 @@ def warn(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> li
 def shape_as_tensor(ctx, x):
     """_shape_as_tensor(Tensor self) -> Tensor"""
     sizes = common.shape(ctx, x)
-    if all(isinstance(s, int) for s in sizes):
+    if common.is_static(sizes):
         return torch.tensor(sizes, dtype=torch.int64)
     return ctx.size_tensor(sizes)
 

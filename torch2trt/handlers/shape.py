@@ -9,7 +9,18 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axes, axis, broadcast_shapes, promote, rank, shape, sizes_of
+from .common import (
+    as_list,
+    axes,
+    axis,
+    broadcast_shapes,
+    is_size,
+    product,
+    promote,
+    rank,
+    shape,
+    sizes_of,
+)
 
 
 @op(
@@ -36,23 +47,16 @@ def flatten(ctx, x, start_dim=0, end_dim=-1):
     start, end = axis(ctx, x, start_dim), axis(ctx, x, end_dim)
     if start == end:
         return x
-    return reshape(ctx, x, [*sizes[:start], _merged(sizes[start : end + 1]), *sizes[end + 1 :]])
-
-
-def _merged(sizes: Sequence[Any]) -> Any:
-    product = 1
-    for size in sizes:
-        product = product * size if not (isinstance(product, int) and product == 1) else size
-    return product
+    return reshape(ctx, x, [*sizes[:start], product(sizes[start : end + 1]), *sizes[end + 1 :]])
 
 
 @op("aten::unflatten.int")
 def unflatten(ctx, x, dim, sizes):
     """unflatten.int(Tensor(a) self, int dim, SymInt[] sizes) -> Tensor(a)"""
     at, old, sizes = axis(ctx, x, dim), list(shape(ctx, x)), list(sizes)
-    if -1 in [s for s in sizes if isinstance(s, int)]:
-        known = _merged([s for s in sizes if not (isinstance(s, int) and s == -1)])
-        sizes = [old[at] // known if isinstance(s, int) and s == -1 else s for s in sizes]
+    if any(is_size(s, -1) for s in sizes):
+        known = product([s for s in sizes if not is_size(s, -1)])
+        sizes = [old[at] // known if is_size(s, -1) else s for s in sizes]
     return ctx.reshape(x, [*old[:at], *sizes, *old[at + 1 :]])
 
 
@@ -61,11 +65,14 @@ def squeeze(ctx, x, dim=None):
     """squeeze(Tensor(a) self),
     squeeze.dim(Tensor(a) self, int dim), squeeze.dims(Tensor(a) self, int[] dim)"""
     sizes = list(shape(ctx, x))
-    wanted = range(len(sizes)) if dim is None else [] if dim == [] or not sizes else axes(ctx, x, dim)
+    if dim is None:
+        wanted = range(len(sizes))
+    else:
+        wanted = [] if dim == [] else axes(ctx, x, dim)
     dynamic = [a for a in wanted if not isinstance(sizes[a], int)]
     if dynamic and dim is None:
         raise ctx.refuse("squeeze of all dimensions where one is dynamic: name the dimension")
-    return ctx.reshape(x, [s for a, s in enumerate(sizes) if a not in wanted or not isinstance(s, int) or s != 1])
+    return ctx.reshape(x, [s for a, s in enumerate(sizes) if a not in wanted or not is_size(s, 1)])
 
 
 @op("aten::unsqueeze", "aten::unsqueeze_copy")
@@ -102,8 +109,8 @@ def t(ctx, x):
 @op("aten::movedim.intlist", "aten::movedim.int", "aten::moveaxis.intlist", "aten::moveaxis.int")
 def movedim(ctx, x, source, destination):
     """movedim.intlist(Tensor(a) self, int[] source, int[] destination) -> Tensor(a)"""
-    sources = [axis(ctx, x, d) for d in ([source] if isinstance(source, int) else source)]
-    targets = [axis(ctx, x, d) for d in ([destination] if isinstance(destination, int) else destination)]
+    sources = [axis(ctx, x, d) for d in as_list(source)]
+    targets = [axis(ctx, x, d) for d in as_list(destination)]
     order: list[int | None] = [None] * rank(ctx, x)
     for source, target in zip(sources, targets):
         order[target] = source
@@ -116,10 +123,8 @@ def expand(ctx, x, size, implicit=False):
     """expand(Tensor(a) self, SymInt[] size, *, bool implicit=False) -> Tensor(a)"""
     old = shape(ctx, x)
     offset = len(size) - len(old)
-    target = [
-        old[i - offset] if i >= offset and isinstance(s, int) and s == -1 else s for i, s in enumerate(size)
-    ]
-    return ctx.expand(x, target)
+    kept = [is_size(s, -1) and i >= offset for i, s in enumerate(size)]
+    return ctx.expand(x, [old[i - offset] if kept[i] else s for i, s in enumerate(size)])
 
 
 @op("aten::expand_as")
@@ -167,7 +172,7 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     start = clamped(ctx, 0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
     end = size if whole else clamped(ctx, end, size)
-    if isinstance(start, int) and start == 0 and end is size and step == 1:
+    if is_size(start, 0) and end is size and step == 1:
         return x
     length = end - start
     length = max(length, 0) if isinstance(length, int) else length
@@ -175,7 +180,7 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
 
 
 def clamped(ctx: Any, position: Any, size: Any) -> Any:
-    """A slice bound inside 0..size; with symbolic sizes it is taken to be inside, as the trace had it."""
+    """A slice bound inside 0..size; it is taken to be inside a symbolic size, as in the trace."""
     if isinstance(position, int) and position < 0:
         position = size + position
     if isinstance(position, int) and isinstance(size, int):
@@ -223,15 +228,8 @@ def select(ctx, x, dim, index):
 def split_with_sizes(ctx, x, split_sizes, dim=0):
     """split_with_sizes(Tensor(a) self, SymInt[] split_sizes, int dim=0) -> Tensor(a)[]"""
     at = axis(ctx, x, dim)
-    starts = [_total(split_sizes[:i]) for i in range(len(split_sizes))]
+    starts = [sum(split_sizes[:i]) for i in range(len(split_sizes))]
     return [narrow_to(ctx, x, at, start, size) for start, size in zip(starts, split_sizes)]
-
-
-def _total(sizes: Sequence[Any]) -> Any:
-    total = 0
-    for size in sizes:
-        total = total + size
-    return total
 
 
 @op("aten::split.Tensor")
@@ -270,8 +268,8 @@ def repeat(ctx, x, repeats):
     """repeat(Tensor self, SymInt[] repeats) -> Tensor"""
     sizes = [1] * (len(repeats) - rank(ctx, x)) + list(shape(ctx, x))
     x = ctx.reshape(x, sizes)
-    if all(isinstance(s, int) and s == 1 or isinstance(r, int) and r == 1 for s, r in zip(sizes, repeats)):
-        return ctx.expand(x, [r if isinstance(s, int) and s == 1 else s for s, r in zip(sizes, repeats)])
+    if all(is_size(s, 1) or is_size(r, 1) for s, r in zip(sizes, repeats)):
+        return ctx.expand(x, [r if is_size(s, 1) else s for s, r in zip(sizes, repeats)])
     paired = ctx.reshape(x, [part for s in sizes for part in (1, s)])
     spread = ctx.expand(paired, [part for s, r in zip(sizes, repeats) for part in (r, s)])
     return ctx.reshape(spread, [r * s for s, r in zip(sizes, repeats)])
@@ -288,23 +286,26 @@ def flip(ctx, x, dims):
     """flip(Tensor self, int[] dims) -> Tensor"""
     sizes = list(shape(ctx, x))
     flipped = [axis(ctx, x, d) for d in dims] if sizes else []
+    if not flipped:
+        return x
     starts = [s - 1 if a in flipped else 0 for a, s in enumerate(sizes)]
-    return ctx.slice(x, starts, sizes, [-1 if a in flipped else 1 for a in range(len(sizes))]) if flipped else x
+    steps = [-1 if a in flipped else 1 for a in range(len(sizes))]
+    return ctx.slice(x, starts, sizes, steps)
 
 
 @op("aten::roll")
 def roll(ctx, x, shifts, dims=()):
     """roll(Tensor self, SymInt[1] shifts, int[1] dims=[]) -> Tensor"""
-    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
-    dims = [dims] if isinstance(dims, int) else list(dims)
+    shifts, dims = as_list(shifts), as_list(dims)
     if not dims:
         return ctx.reshape(roll(ctx, reshape(ctx, x, [-1]), shifts, [0]), shape(ctx, x))
     for shift, dim in zip(shifts, dims):
         at = axis(ctx, x, dim)
         size = shape(ctx, x)[at]
-        shift = shift % size if not isinstance(size, int) or size else 0
-        if not (isinstance(shift, int) and shift == 0):
-            x = ctx.concat([narrow_to(ctx, x, at, size - shift, shift), narrow_to(ctx, x, at, 0, size - shift)], at)
+        shift = 0 if is_size(size, 0) else shift % size
+        if not is_size(shift, 0):
+            last = narrow_to(ctx, x, at, size - shift, shift)
+            x = ctx.concat([last, narrow_to(ctx, x, at, 0, size - shift)], at)
     return x
 
 
@@ -316,7 +317,7 @@ def constant_pad_nd(ctx, x, pad, value=0):
 
 
 def pad_mode(ctx: Any, x: Any, pad: Sequence[Any], mode: str, value: float = 0) -> Any:
-    """``torch.nn.functional.pad``: amounts from the last dimension to the first, negative ones cut off."""
+    """``torch.nn.functional.pad``: amounts from the last dimension on, negative ones cut off."""
     dims = rank(ctx, x)
     before, after = [0] * dims, [0] * dims
     for i in range(len(pad) // 2):
@@ -327,20 +328,22 @@ def pad_mode(ctx: Any, x: Any, pad: Sequence[Any], mode: str, value: float = 0) 
     for at, (first, last) in enumerate(cut):
         if first or last:
             x = narrow_to(ctx, x, at, first, shape(ctx, x)[at] - first - last)
-    before, after = [0 if c[0] else b for b, c in zip(before, cut)], [0 if c[1] else a for a, c in zip(after, cut)]
-    nothing = all(isinstance(p, int) and p == 0 for p in [*before, *after])
+    before = [0 if first else b for b, (first, _) in zip(before, cut)]
+    after = [0 if last else a for a, (_, last) in zip(after, cut)]
+    nothing = all(is_size(p, 0) for p in [*before, *after])
     return x if nothing else ctx.pad(x, before, after, mode, value)
 
 
 def _pad_by_table(ctx: Any, x: Any, before: Sequence[int], after: Sequence[int], mode: str) -> Any:
-    """Where amounts are negative, the values that are cut off still count for the padding on the other side."""
+    """Negative amounts: the values that are cut off still count for the other side's padding."""
     for at, amounts in enumerate(zip(before, after)):
         size = shape(ctx, x)[at]
         if any(amounts):
             if not isinstance(size, int):
                 raise ctx.refuse(f"negative padding of a dynamic dimension in mode {mode!r}")
             line = torch.arange(size, dtype=torch.float64).reshape(1, 1, -1)
-            x = ctx.take(x, torch.nn.functional.pad(line, amounts, mode=mode).reshape(-1).long(), at)
+            table = torch.nn.functional.pad(line, amounts, mode=mode)
+            x = ctx.take(x, table.reshape(-1).long(), at)
     return x
 
 
@@ -354,14 +357,14 @@ def pad(ctx, x, pad, mode="constant", value=None):
     return pad_mode(ctx, x, pad, mode, value or 0)
 
 
-def _padding(*names: str, mode: str):
+def _padding(*names: str, mode: str) -> None:
+    """A table row: padding in one mode."""
+
     @op(*names)
     def emit(ctx, x, padding):
         return pad_mode(ctx, x, padding, mode)
 
-    return emit
 
-
-_padding("aten::reflection_pad1d", "aten::reflection_pad2d", "aten::reflection_pad3d", mode="reflect")
-_padding("aten::replication_pad1d", "aten::replication_pad2d", "aten::replication_pad3d", mode="replicate")
+_padding(*[f"aten::reflection_pad{n}d" for n in (1, 2, 3)], mode="reflect")
+_padding(*[f"aten::replication_pad{n}d" for n in (1, 2, 3)], mode="replicate")
 _padding("aten::_pad_circular", mode="circular")

@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..registry import op
-from .common import dtype, promote, result_type, tensor, to_float, widened
+from .common import dtype, promote, promote_floats, result_type, tensor, to_float, widened
 from .elementwise import (
     abs_,
     add,
@@ -32,16 +32,10 @@ from .elementwise import (
 from .logic import isnan
 
 
-def _floats(ctx, x, other):
-    """Two promoted operands, integers as the default float dtype."""
-    kind = result_type(ctx, x, other)
-    return promote(ctx, x, other, to=kind if kind.is_floating_point else torch.get_default_dtype())
-
-
 @op("aten::atan2", "aten::arctan2")
 def atan2(ctx, x, other):
     """atan2(Tensor self, Tensor other) -> Tensor"""
-    return ctx.binary("atan2", *_floats(ctx, x, other))
+    return ctx.binary("atan2", *promote_floats(ctx, x, other))
 
 
 @op("aten::log10")
@@ -111,8 +105,8 @@ def addcdiv(ctx, x, tensor1, tensor2, value=1):
 
 
 def _logaddexp(ctx, x, other, scale):
-    """max + log1p(exp(-|difference|)); equal infinities, whose difference is NaN, are the result themselves."""
-    x, other = _floats(ctx, x, other)
+    """max + log1p(exp(-|difference|)), or an infinity that both are: their difference is NaN."""
+    x, other = promote_floats(ctx, x, other)
     largest = maximum(ctx, x, other)
     gap = neg(ctx, abs_(ctx, sub(ctx, x, other)))
     soft = log1p(ctx, exp(ctx, gap if scale == 1 else mul(ctx, gap, scale)))
@@ -139,7 +133,8 @@ def logit(ctx, x, eps=None):
     eps is the bound that counts where it is above 1 - eps"""
     x = to_float(ctx, x)
     if eps is not None:
-        x = where(ctx, lt(ctx, x, eps), tensor(ctx, eps, dtype(ctx, x)), clamp(ctx, x, None, 1 - eps))
+        least = tensor(ctx, eps, dtype(ctx, x))
+        x = where(ctx, lt(ctx, x, eps), least, clamp(ctx, x, None, 1 - eps))
     return log(ctx, div(ctx, x, sub(ctx, 1, x)))
 
 
@@ -147,8 +142,8 @@ def logit(ctx, x, eps=None):
 def erfc(ctx, x):
     """erfc(Tensor self) -> Tensor
 
-    Beyond 0.5, where 1 - erf(x) loses digits, by ``t exp(P(t) - x^2)`` with ``t = 1 / (1 + |x| / 2)`` and a
-    polynomial fit P, whose relative error is below 1.2e-7.
+    Beyond 0.5, where 1 - erf(x) loses digits, by ``t exp(P(t) - x^2)`` with
+    ``t = 1 / (1 + |x| / 2)`` and a polynomial fit P, whose relative error is below 1.2e-7.
     """
     x = to_float(ctx, x)
     size = abs_(ctx, x)
@@ -162,15 +157,15 @@ def erfc(ctx, x):
 
 
 _ERFC = (
-    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223,
-    0.17087277,
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806,
+    0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
 )  # fmt: skip
 
 
 @op("aten::xlogy", "aten::special_xlogy")
 def xlogy(ctx, x, other):
     """xlogy.Tensor(Tensor self, Tensor other) -> Tensor: 0 where self is 0, unless other is NaN"""
-    x, other = _floats(ctx, x, other)
+    x, other = promote_floats(ctx, x, other)
     zero = tensor(ctx, 0, dtype(ctx, x))
     product = where(ctx, eq(ctx, x, 0), zero, mul(ctx, x, log(ctx, other)))
     return where(ctx, isnan(ctx, other), other, product)
@@ -179,8 +174,9 @@ def xlogy(ctx, x, other):
 @op("aten::special_xlog1py")
 def xlog1py(ctx, x, other):
     """special_xlog1py(Tensor self, Tensor other) -> Tensor"""
-    x, other = _floats(ctx, x, other)
-    product = where(ctx, eq(ctx, x, 0), tensor(ctx, 0, dtype(ctx, x)), mul(ctx, x, log1p(ctx, other)))
+    x, other = promote_floats(ctx, x, other)
+    at_zero, zero = eq(ctx, x, 0), tensor(ctx, 0, dtype(ctx, x))
+    product = where(ctx, at_zero, zero, mul(ctx, x, log1p(ctx, other)))
     return where(ctx, isnan(ctx, other), other, product)
 
 
@@ -201,7 +197,8 @@ def sinc(ctx, x):
     kind = dtype(ctx, x)
     wide = widened(ctx, x)
     scaled = mul(ctx, wide, math.pi)
-    result = where(ctx, eq(ctx, wide, 0), tensor(ctx, 1, dtype(ctx, wide)), div(ctx, sin(ctx, scaled), scaled))
+    at_zero, one = eq(ctx, wide, 0), tensor(ctx, 1, dtype(ctx, wide))
+    result = where(ctx, at_zero, one, div(ctx, sin(ctx, scaled), scaled))
     return tensor(ctx, result, kind)
 
 
@@ -226,7 +223,12 @@ def ldexp(ctx, x, other):
     return mul(ctx, x, pow_(ctx, 2.0, other))
 
 
-@op("aten::gcd", "aten::lcm", "aten::nextafter", "aten::digamma", "aten::lgamma", "aten::polygamma", "aten::erfinv")
+@op(
+    "aten::gcd", "aten::lcm", "aten::nextafter", "aten::digamma", "aten::lgamma", "aten::polygamma",
+    "aten::erfinv",
+)  # fmt: skip
 def unavailable(ctx, *_):
     """gcd, lcm, nextafter, digamma, lgamma, polygamma, erfinv"""
-    raise ctx.refuse("neither TensorRT nor TVM has this function, and no exact decomposition is known")
+    raise ctx.refuse(
+        "neither TensorRT nor TVM has this function, and no exact decomposition is known"
+    )

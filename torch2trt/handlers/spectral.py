@@ -15,13 +15,17 @@ from .shape import pad_mode, stack, transpose
 
 
 @op("aten::stft")
-def stft(ctx, x, n_fft, hop_length=None, win_length=None, window=None, normalized=False, onesided=None,
-         return_complex=None, align_to_window=None):  # fmt: skip
+def stft(
+    ctx, x, n_fft, hop_length=None, win_length=None, window=None, normalized=False, onesided=None,
+    return_complex=None, align_to_window=None,
+):  # fmt: skip
     """stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None,
     bool normalized=False, bool? onesided=None, bool? return_complex=None,
     bool? align_to_window=None) -> Tensor"""
     if return_complex:
-        raise ctx.refuse("complex numbers; use return_complex=False, which gives real and imaginary parts")
+        raise ctx.refuse(
+            "complex numbers; use return_complex=False, which gives real and imaginary parts"
+        )
     kind = dtype(ctx, x)
     size = win_length or n_fft
     window = torch.ones(size, dtype=kind) if window is None else window
@@ -32,16 +36,24 @@ def stft(ctx, x, n_fft, hop_length=None, win_length=None, window=None, normalize
         window = torch.nn.functional.pad(window, (left, n_fft - size - left))
     frames = unfold(ctx, x, rank(ctx, x) - 1, n_fft, hop_length or n_fft // 4)
     frames = mul(ctx, frames, window)
-    count = n_fft if onesided is False else n_fft // 2 + 1
-    angles = torch.arange(n_fft, dtype=torch.float64).outer(torch.arange(count, dtype=torch.float64)) % n_fft
-    angles = angles * (2 * math.pi / n_fft)
     scale = n_fft**-0.5 if normalized else 1.0
-    parts = [matmul(ctx, frames, (table * scale).to(kind)) for table in (angles.cos(), -angles.sin())]
+    tables = _waves(n_fft, n_fft if onesided is False else n_fft // 2 + 1)
+    parts = [matmul(ctx, frames, (table * scale).to(kind)) for table in tables]
     return stack(ctx, [transpose(ctx, part, -1, -2) for part in parts], -1)
 
 
-@op("aten::view_as_real", "aten::view_as_complex", "aten::complex", "aten::polar", "aten::fft_fft", "aten::fft_rfft",
-    "aten::fft_ifft", "aten::fft_irfft", "aten::fft_fft2", "aten::fft_fftn", "aten::istft")  # fmt: skip
+def _waves(size, count):
+    """The real and imaginary parts of the first `count` frequencies: [size, count] each."""
+    steps = torch.arange(size, dtype=torch.float64)
+    angles = steps.outer(torch.arange(count, dtype=torch.float64)) % size * (2 * math.pi / size)
+    return angles.cos(), -angles.sin()
+
+
+@op(
+    "aten::view_as_real", "aten::view_as_complex", "aten::complex", "aten::polar",
+    "aten::fft_fft", "aten::fft_rfft", "aten::fft_ifft", "aten::fft_irfft", "aten::fft_fft2",
+    "aten::fft_fftn", "aten::istft",
+)  # fmt: skip
 def complex_numbers(ctx, *_):
     """view_as_real(Tensor(a) self) -> Tensor(a), fft_fft(Tensor self, ...) -> Tensor, ..."""
     raise ctx.refuse("complex numbers")

@@ -37,7 +37,8 @@ def logsumexp(ctx, x, dim, keepdim=False):
     if not over:
         return x
     largest = amax(ctx, x, over, True)
-    largest = where(ctx, eq(ctx, abs_(ctx, largest), torch.inf), tensor(ctx, 0, dtype(ctx, x)), largest)
+    infinite = eq(ctx, abs_(ctx, largest), torch.inf)
+    largest = where(ctx, infinite, tensor(ctx, 0, dtype(ctx, x)), largest)
     total = log(ctx, sum_(ctx, exp(ctx, sub(ctx, x, largest)), over, keepdim))
     return add(ctx, total, largest if keepdim else reshape(ctx, largest, list(shape(ctx, total))))
 
@@ -125,7 +126,8 @@ def cov(ctx, x, correction=1, fweights=None, aweights=None):
     total = sum_(ctx, weight, [0])
     centered = sub(ctx, x, div(ctx, sum_(ctx, mul(ctx, x, weight), [1], True), total))
     if aweights is not None:
-        correction = mul(ctx, div(ctx, sum_(ctx, mul(ctx, weight, aweights), [0]), total), correction)
+        share = div(ctx, sum_(ctx, mul(ctx, weight, aweights), [0]), total)
+        correction = mul(ctx, share, correction)
     return _covariance(ctx, mul(ctx, centered, weight), centered, sub(ctx, total, correction))
 
 

@@ -52,7 +52,9 @@ def num_to_tensor(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: s
 @builtin_handler("aten::Int", "aten::IntImplicit")
 def to_int(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
     ctx, (value,) = current_context(), inputs
-    return [value if ctx.is_dim(value) else ctx.as_dim(value) if ctx.is_tensor(value) else int(value)]
+    if ctx.is_dim(value):
+        return [value]
+    return [ctx.as_dim(value) if ctx.is_tensor(value) else int(value)]
 
 
 @builtin_handler("aten::Float", "aten::FloatImplicit")
@@ -74,7 +76,9 @@ def item(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> li
 def _static(value: Any, convert: Any) -> Any:
     ctx = current_context()
     if ctx.is_tensor(value):
-        raise ctx.refuse("a Python number from tensor values, which are not known before the network runs")
+        raise ctx.refuse(
+            "a Python number from tensor values, which are not known before the network runs"
+        )
     return value if ctx.is_dim(value) else convert(value)
 
 
@@ -94,7 +98,9 @@ def dim(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> lis
 @builtin_handler("aten::len")
 def length(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
     ctx, value = current_context(), inputs[0]
-    return [common.shape(ctx, value)[0] if ctx.is_tensor(value) or isinstance(value, torch.Tensor) else len(value)]
+    if ctx.is_tensor(value) or isinstance(value, torch.Tensor):
+        return [common.shape(ctx, value)[0]]
+    return [len(value)]
 
 
 @builtin_handler("aten::numel", "aten::sym_numel")
@@ -103,10 +109,10 @@ def numel(inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> l
 
 
 @op(
-    "aten::detach", "aten::clone", "aten::contiguous", "aten::alias", "aten::lift_fresh", "aten::lift",
-    "aten::positive", "aten::lift_fresh_copy", "aten::detach_copy", "aten::alias_copy", "aten::resolve_conj",
-    "aten::resolve_neg", "aten::real", "aten::conj", "aten::conj_physical", "aten::_conj", "aten::_conj_physical",
-    "aten::cpu", "aten::cuda",
+    "aten::detach", "aten::clone", "aten::contiguous", "aten::alias", "aten::lift_fresh",
+    "aten::lift", "aten::positive", "aten::lift_fresh_copy", "aten::detach_copy",
+    "aten::alias_copy", "aten::resolve_conj", "aten::resolve_neg", "aten::real", "aten::conj",
+    "aten::conj_physical", "aten::_conj", "aten::_conj_physical", "aten::cpu", "aten::cuda",
 )  # fmt: skip
 def same(ctx, x, *_):
     """detach(Tensor self),

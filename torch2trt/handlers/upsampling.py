@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 
 from ..registry import op
-from .common import dtype, rank, shape, tensor
+from .common import dtype, is_static, rank, shape, tensor
 from .linear import matmul
 from .shape import reshape, transpose
 
@@ -18,53 +18,60 @@ def _scaled(ctx, size, factor):
         return int(size * factor)
     ratio = Fraction(factor)
     if ratio.denominator > 64:
-        raise ctx.refuse(f"resizing a dynamic size by {factor}; give the size, or a factor that is a simple fraction")
+        raise ctx.refuse(
+            f"resizing a dynamic size by {factor}; give the size, or a factor that is a simple "
+            "fraction"
+        )
     return size * ratio.numerator // ratio.denominator
 
 
 def _resize(ctx, x, mode, size, align_corners, scales):
     """`size` or `scales` may be None; factors above 0 count for the sample positions."""
     sizes = list(shape(ctx, x))[2:]
-    scales = [None] * len(sizes) if scales is None else [f if f is not None and f > 0 else None for f in scales]
+    scales = [f if f and f > 0 else None for f in scales or [None] * len(sizes)]
     if size is None:
         size = [_scaled(ctx, s, f) for s, f in zip(sizes, scales)]
     return ctx.resize(x, list(size), mode, bool(align_corners), scales)
 
 
-def upsample(*names: str, mode: str, corners: bool):
+def upsample(*names: str, mode: str, corners: bool) -> None:
     """A table row: one mode, whose operators take `align_corners` or not."""
 
     @op(*[f"{name}.vec" for name in names])
     def by_factors(ctx, x, output_size, *rest):
-        """upsample_*.vec(Tensor input, SymInt[]? output_size, [bool align_corners,] float[]? scale_factors)"""
+        """upsample_*.vec(Tensor input, SymInt[]? output_size, [bool align_corners,]
+        float[]? scale_factors)"""
         return _resize(ctx, x, mode, output_size, corners and rest[0], rest[-1])
 
     @op(*names)
     def by_size(ctx, x, output_size, *rest):
-        """upsample_*(Tensor self, SymInt[] output_size, [bool align_corners,] float? scales...) -> Tensor"""
+        """upsample_*(Tensor self, SymInt[] output_size, [bool align_corners,] float? scales...)
+        -> Tensor"""
         scales = list(rest[1:] if corners else rest)
         return _resize(ctx, x, mode, output_size, corners and rest[0], scales or None)
 
-    return by_factors
 
+_NEAREST = [f"aten::upsample_nearest{n}d" for n in (1, 2, 3)]
+_NEAREST_EXACT = [f"aten::_upsample_nearest_exact{n}d" for n in (1, 2, 3)]
+_LINEAR = [f"aten::upsample_{name}" for name in ("linear1d", "bilinear2d", "trilinear3d")]
 
-upsample(*[f"aten::upsample_nearest{n}d" for n in (1, 2, 3)], mode="nearest", corners=False)
-upsample(*[f"aten::_upsample_nearest_exact{n}d" for n in (1, 2, 3)], mode="nearest-exact", corners=False)
-upsample(
-    "aten::upsample_linear1d", "aten::upsample_bilinear2d", "aten::upsample_trilinear3d", mode="linear", corners=True
-)
+upsample(*_NEAREST, mode="nearest", corners=False)
+upsample(*_NEAREST_EXACT, mode="nearest-exact", corners=False)
+upsample(*_LINEAR, mode="linear", corners=True)
 upsample("aten::upsample_bicubic2d", mode="cubic", corners=True)
 
 
 # ---- antialiased ---------------------------------------------------------------------------------
 def _filter(resize, old, new, align_corners, scale):
-    """The matrix [new, old] of an antialiased resize along one dimension, from PyTorch's own resize of unit vectors."""
-    return resize(torch.eye(old, dtype=torch.float64)[None, None], [new, old], align_corners, scale, None)[0, 0]
+    """The matrix [new, old] of an antialiased resize along one dimension: PyTorch's own resize of
+    unit vectors."""
+    units = torch.eye(old, dtype=torch.float64)[None, None]
+    return resize(units, [new, old], align_corners, scale, None)[0, 0]
 
 
 def _antialiased(ctx, x, resize, output_size, align_corners, scales):
     sizes = list(shape(ctx, x))[2:]
-    if not all(isinstance(s, int) for s in [*sizes, *(output_size or [])]):
+    if not is_static([*sizes, *(output_size or [])]):
         raise ctx.refuse("an antialiased resize over a dynamic size")
     if not dtype(ctx, x).is_floating_point:
         raise ctx.refuse(f"an antialiased resize of {dtype(ctx, x)}")
@@ -74,8 +81,8 @@ def _antialiased(ctx, x, resize, output_size, align_corners, scales):
         _filter(resize, old, new, align_corners, scale).to(kind)
         for old, new, scale in zip(sizes, size, scales or (None, None))
     )
-    wide = tensor(ctx, x, kind)
-    return tensor(ctx, matmul(ctx, rows, matmul(ctx, wide, columns.t().contiguous())), dtype(ctx, x))
+    lines = matmul(ctx, tensor(ctx, x, kind), columns.t().contiguous())
+    return tensor(ctx, matmul(ctx, rows, lines), dtype(ctx, x))
 
 
 def antialias(name: str):
@@ -102,15 +109,17 @@ for _name in ("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_la
 
 @op("aten::__interpolate")
 def interpolate(
-    ctx, x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-    antialias=False,
+    ctx, x, size=None, scale_factor=None, mode="nearest", align_corners=None,
+    recompute_scale_factor=None, antialias=False,
 ):  # fmt: skip
     """__interpolate.size_list(Tensor input, int[]? size=None, float? scale_factor=None,
     str mode="nearest", bool? align_corners=None, bool? recompute_scale_factor=None,
     bool antialias=False) -> Tensor"""
     spatial = rank(ctx, x) - 2
     kind = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-    size, scales = (v if v is None or isinstance(v, list) else [v] * spatial for v in (size, scale_factor))
+    size, scales = (
+        v if v is None or isinstance(v, list) else [v] * spatial for v in (size, scale_factor)
+    )
     if antialias:
         resize = getattr(torch.ops.aten, f"_upsample_{mode}2d_aa").default
         return _antialiased(ctx, x, resize, size, bool(align_corners), scales)
@@ -124,7 +133,10 @@ _GRID_MODES = ("bilinear", "nearest", "bicubic")
 _GRID_PADDING = ("zeros", "border", "reflection")
 
 
-@op("aten::grid_sampler", "aten::grid_sampler_2d", "aten::grid_sampler_3d", "aten::cudnn_grid_sampler")
+@op(
+    "aten::grid_sampler", "aten::grid_sampler_2d", "aten::grid_sampler_3d",
+    "aten::cudnn_grid_sampler",
+)  # fmt: skip
 def grid_sampler(ctx, x, grid, interpolation_mode=0, padding_mode=0, align_corners=True):
     """grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode,
     bool align_corners)"""
@@ -137,10 +149,11 @@ def grid_sampler(ctx, x, grid, interpolation_mode=0, padding_mode=0, align_corne
 def affine_grid_generator(ctx, theta, size, align_corners):
     """affine_grid_generator(Tensor theta, SymInt[] size, bool align_corners) -> Tensor"""
     spatial = list(size)[2:]
-    if not all(isinstance(s, int) for s in spatial):
+    if not is_static(spatial):
         raise ctx.refuse("affine_grid over a dynamic size")
-    identity = torch.eye(len(spatial), len(spatial) + 1)[None]
-    base = torch.affine_grid_generator(identity, [1, 1, *spatial], align_corners).reshape(-1, len(spatial))
+    dims = len(spatial)
+    identity = torch.eye(dims, dims + 1)[None]
+    base = torch.affine_grid_generator(identity, [1, 1, *spatial], align_corners).reshape(-1, dims)
     points = torch.cat([base, torch.ones(len(base), 1)], 1).to(dtype(ctx, theta))
     grid = matmul(ctx, points, transpose(ctx, theta, 1, 2))
-    return reshape(ctx, grid, [shape(ctx, theta)[0], *spatial, len(spatial)])
+    return reshape(ctx, grid, [shape(ctx, theta)[0], *spatial, dims])

@@ -1,7 +1,7 @@
 """Operators of torchvision: regions of interest, deformable convolution, box suppression.
 
-Pooling over regions is separable: a matrix [regions, bins, size] per spatial dimension says how much each row and
-column of the image counts in each bin, and two matrix products apply them.
+Pooling over regions is separable: a matrix [regions, bins, size] per spatial dimension says how
+much each row and column of the image counts in each bin, and two matrix products apply them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import dtype, shape, tensor
+from .common import dtype, is_static, shape, tensor
 from .elementwise import abs_, add, ceil, clamp, div, floor, ge, le, lt, mul, relu, sign, sub, where
 from .linear import matmul
 from .logic import logical_and
@@ -19,7 +19,7 @@ from .shape import cat, narrow_to, reshape, select, transpose, unsqueeze
 
 def _static(ctx, x, what):
     sizes = shape(ctx, x)[-2:]
-    if not all(isinstance(s, int) for s in sizes):
+    if not is_static(sizes):
         raise ctx.refuse(f"{what} over an image of dynamic size")
     return sizes
 
@@ -31,7 +31,9 @@ def _columns(ctx, rois):
 
 def _images(ctx, x, rois):
     """The image of each region; where there is only one image it broadcasts."""
-    return x if shape(ctx, x)[0] == 1 else ctx.take(x, tensor(ctx, select(ctx, rois, 1, 0), torch.int64), 0)
+    if shape(ctx, x)[0] == 1:
+        return x
+    return ctx.take(x, tensor(ctx, select(ctx, rois, 1, 0), torch.int64), 0)
 
 
 # ---- averages of samples -------------------------------------------------------------------------
@@ -43,17 +45,21 @@ def _sample_weights(ctx, start, length, bins, ratio, size):
     inside = logical_and(ctx, ge(ctx, at, -1), le(ctx, at, size))
     pixel = torch.arange(size).to(dtype(ctx, at))
     distance = abs_(ctx, sub(ctx, unsqueeze(ctx, clamp(ctx, at, 0, size - 1), 2), pixel))
-    weights = mul(ctx, relu(ctx, sub(ctx, 1, distance)), tensor(ctx, unsqueeze(ctx, inside, 2), dtype(ctx, at)))
+    near = relu(ctx, sub(ctx, 1, distance))
+    weights = mul(ctx, near, tensor(ctx, unsqueeze(ctx, inside, 2), dtype(ctx, at)))
     return mean(ctx, reshape(ctx, weights, [shape(ctx, start)[0], bins, ratio, size]), [2])
 
 
 def _aligned_weights(ctx, x, rois, spatial_scale, bins, ratio, offset, least):
     """The weight matrices of both dimensions for roi_align and ps_roi_align."""
     if ratio <= 0:
-        raise ctx.refuse("roi_align whose number of samples depends on the regions; give a sampling_ratio above 0")
+        raise ctx.refuse(
+            "roi_align whose number of samples depends on the regions; give a sampling_ratio "
+            "above 0"
+        )
     _, x1, y1, x2, y2 = _columns(ctx, rois)
     matrices = []
-    for first, last, count, size in ((y1, y2, bins[0], shape(ctx, x)[-2]), (x1, x2, bins[1], shape(ctx, x)[-1])):
+    for first, last, count, size in zip((y1, x1), (y2, x2), bins, shape(ctx, x)[-2:]):
         start = sub(ctx, mul(ctx, first, spatial_scale), offset)
         length = sub(ctx, sub(ctx, mul(ctx, last, spatial_scale), offset), start)
         length = length if least is None else clamp(ctx, length, least, None)
@@ -68,16 +74,18 @@ def roi_align(ctx, x, rois, spatial_scale, pooled_height, pooled_width, sampling
     _static(ctx, x, "roi_align")
     offset, least = (0.5, None) if aligned else (0.0, 1.0)
     bins = pooled_height, pooled_width
-    rows, columns = _aligned_weights(ctx, x, rois, spatial_scale, bins, sampling_ratio, offset, least)
+    options = spatial_scale, bins, sampling_ratio, offset, least
+    rows, columns = _aligned_weights(ctx, x, rois, *options)
     lines = matmul(ctx, unsqueeze(ctx, rows, 1), _images(ctx, x, rois))
     return matmul(ctx, lines, unsqueeze(ctx, transpose(ctx, columns, 1, 2), 1))
 
 
 def _position_sensitive(ctx, x, rois, rows, columns):
-    """Each bin reads channels of its own: [N, channels * bins, H, W] to [regions, channels, *bins]."""
+    """Bins with channels of their own: [N, channels * bins, H, W] to [regions, channels, *bins]."""
     bins = shape(ctx, rows)[1], shape(ctx, columns)[1]
     batch, channels, *sizes = shape(ctx, x)
-    maps = _images(ctx, reshape(ctx, x, [batch, channels // (bins[0] * bins[1]), *bins, *sizes]), rois)
+    own = channels // (bins[0] * bins[1])
+    maps = _images(ctx, reshape(ctx, x, [batch, own, *bins, *sizes]), rois)
     across = matmul(ctx, maps, reshape(ctx, columns, [-1, 1, 1, bins[1], sizes[1], 1]))
     result = matmul(ctx, reshape(ctx, rows, [-1, 1, bins[0], 1, 1, sizes[0]]), across)
     return ctx.reshape(result, shape(ctx, result)[:4])
@@ -110,7 +118,8 @@ def _bin_members(ctx, first, last, spatial_scale, bins, size, inclusive):
     lower = floor(ctx, mul(ctx, step, number[:-1]))
     upper = ceil(ctx, mul(ctx, step, number[1:]))
     lower, upper = (
-        unsqueeze(ctx, clamp(ctx, add(ctx, edge, unsqueeze(ctx, start, 1)), 0, limit), 2) for edge in (lower, upper)
+        unsqueeze(ctx, clamp(ctx, add(ctx, edge, unsqueeze(ctx, start, 1)), 0, limit), 2)
+        for edge in (lower, upper)
     )
     pixel = torch.arange(size).to(dtype(ctx, start))
     return logical_and(ctx, ge(ctx, pixel, lower), lt(ctx, pixel, upper))
@@ -160,22 +169,24 @@ def _tap_positions(kernel, count, stride, padding, dilation):
 
 
 def _sampling_grid(ctx, x, offset, kernel, out, *window):
-    """The grid [N * offset groups, taps, pixels, 2] for grid_sample, from the offsets [N, groups * taps * 2, *out]."""
+    """The grid [N * offset groups, taps, pixels, 2] for grid_sample, from the offsets
+    [N, groups * taps * 2, *out]."""
     sizes = _static(ctx, x, "deform_conv2d")
     rows, columns = (_tap_positions(*row) for row in zip(kernel, out, *window))
-    shared = *kernel, *out
-    base = torch.stack([rows[:, None, :, None].expand(shared), columns[None, :, None, :].expand(shared)], 2)
+    places = rows[:, None, :, None], columns[None, :, None, :]
+    base = torch.stack([place.expand(*kernel, *out) for place in places], 2)
     base = base.reshape(kernel[0] * kernel[1], 2, out[0] * out[1]).to(dtype(ctx, x))
     points = add(ctx, reshape(ctx, offset, [-1, *base.shape]), base)
-    scale, shift = (torch.tensor(v, dtype=base.dtype) for v in ([[2 / s] for s in sizes], [[1 / s - 1] for s in sizes]))
+    scale = torch.tensor([[2 / s] for s in sizes], dtype=base.dtype)
+    shift = torch.tensor([[1 / s - 1] for s in sizes], dtype=base.dtype)
     grid = transpose(ctx, add(ctx, mul(ctx, points, scale), shift), 2, 3)
     return cat(ctx, [narrow_to(ctx, grid, 3, i, 1) for i in (1, 0)], 3)
 
 
 @op("torchvision::deform_conv2d")
 def deform_conv2d(
-    ctx, x, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups,
-    offset_groups, use_mask,
+    ctx, x, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w,
+    groups, offset_groups, use_mask,
 ):  # fmt: skip
     """deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias,
     SymInt stride_h, ..., SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor"""
@@ -184,11 +195,12 @@ def deform_conv2d(
     out = _static(ctx, offset, "deform_conv2d")
     window = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     grid = _sampling_grid(ctx, x, offset, kernel, out, *window)
-    maps = ctx.operand(reshape(ctx, x, [-1, channels // offset_groups, *sizes]), "input")
+    shared = channels // offset_groups
+    maps = ctx.operand(reshape(ctx, x, [-1, shared, *sizes]), "input")
     samples = ctx.grid_sample(maps, grid, "bilinear", "zeros", False)
     taps, pixels = kernel[0] * kernel[1], out[0] * out[1]
     if use_mask:
-        samples = reshape(ctx, samples, [batch, offset_groups, channels // offset_groups, taps, pixels])
+        samples = reshape(ctx, samples, [batch, offset_groups, shared, taps, pixels])
         samples = mul(ctx, samples, reshape(ctx, mask, [batch, offset_groups, 1, taps, pixels]))
     columns = reshape(ctx, samples, [batch, groups, per_group * taps, pixels])
     kernels = reshape(ctx, weight, [groups, out_channels // groups, per_group * taps])
@@ -210,7 +222,8 @@ def _(ctx, dets, scores, iou_threshold):
         raise ctx.refuse(f"nms of {count} boxes; TensorRT takes a fixed number, 5000 at most")
     boxes, scores = (tensor(ctx, v, torch.float32) for v in (dets, scores))
     boxes, scores = (ctx.operand(reshape(ctx, v, [1, count, -1])) for v in (boxes, scores))
-    layer = ctx.check(ctx.network.add_nms(boxes, scores, ctx.literal(torch.tensor(count, dtype=torch.int32))))
+    most = ctx.literal(torch.tensor(count, dtype=torch.int32))
+    layer = ctx.check(ctx.network.add_nms(boxes, scores, most))
     layer.topk_box_limit = count
     layer.set_input(3, ctx.literal(torch.tensor(float(iou_threshold))))
     layer.set_input(4, ctx.literal(torch.tensor(float("-inf"))))
