@@ -18,7 +18,11 @@ Values = Mapping[str, Any]
 
 
 def walk(
-    graph: Graph, inputs: Sequence[Any], attribute: Callable[[str], Any], ctx: Context, verbose: bool = False
+    graph: Graph,
+    inputs: Sequence[Any],
+    attribute: Callable[[str], Any],
+    ctx: Context,
+    verbose: bool = False,
 ) -> list[Any]:
     """Evaluate `graph` on `inputs`; symbolic inputs emit into `ctx`, torch tensors compute.
 
@@ -37,10 +41,10 @@ def walk(
         for node in graph.nodes:
             arguments = [env[v.name] for v in node.inputs]
             ctx.node = node
-            for value, result in zip(node.outputs, run_node(node, arguments, attribute, ctx, exact)):
-                env[value.name] = result
+            results = run_node(node, arguments, attribute, ctx, exact)
+            env.update(zip((v.name for v in node.outputs), results))
             if verbose and not node.kind.startswith("prim::"):
-                sys.stdout.write(_describe(ctx, node, arguments, [env[v.name] for v in node.outputs]))
+                sys.stdout.write(_describe(ctx, node, arguments, results))
             for value in node.inputs:
                 remaining[value.name] -= 1
                 if not remaining[value.name]:
@@ -71,7 +75,9 @@ def run_node(
     symbolic = has_symbolic(ctx, arguments)
     if handler is None and not symbolic and not node.kind.startswith("prim::"):
         if not ctx.is_torch and _draws(node, arguments):
-            raise UnsupportedOpError(f"{node.where}: random numbers would stay the same (backend: {ctx.name})")
+            raise UnsupportedOpError(
+                f"{node.where}: random numbers would stay the same (backend: {ctx.name})"
+            )
         result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
         return list(result) if isinstance(result, tuple) else [result]
     handler = handler or _builtin(node, ctx)
@@ -94,7 +100,7 @@ def run_node(
 
 @lru_cache(maxsize=4096)
 def _switches_of_randomness(name: str) -> tuple[int, ...] | None:
-    """Where an operator that draws random numbers has its probability of dropout and its training flag."""
+    """Where an operator that draws random numbers has its dropout probability and training flag."""
     operator = torch_operator(name)
     if torch.Tag.nondeterministic_seeded not in getattr(operator, "tags", ()):
         return None
@@ -103,7 +109,7 @@ def _switches_of_randomness(name: str) -> tuple[int, ...] | None:
 
 
 def _draws(node: Node, arguments: Sequence[Any]) -> bool:
-    """Whether a node on constants gives other numbers in every run; attention and dropout do not in eval mode."""
+    """Whether a node on constants gives other numbers in every run; dropout does in train mode."""
     switches = _switches_of_randomness(f"{node.kind}.{node.overload or 'default'}")
     return switches is not None and all(bool(arguments[i]) for i in switches)
 
@@ -132,11 +138,15 @@ def _call(handler: Handler, node: Node, arguments: list[Any], ctx: Context) -> l
         raise
     except Exception as error:
         raise ConversionError(
-            f"{node.where}: the {ctx.name} handler failed on {_shapes(ctx, arguments)}: {type(error).__name__}: {error}"
+            f"{node.where}: the {ctx.name} handler failed on {_shapes(ctx, arguments)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(outputs, (list, tuple)) or len(outputs) != len(node.outputs):
-        got = f"{len(outputs)} values" if isinstance(outputs, (list, tuple)) else type(outputs).__name__
-        raise ConversionError(f"{node.where}: the handler returned {got}, expected a list of {len(node.outputs)}")
+    is_list = isinstance(outputs, (list, tuple))
+    if not is_list or len(outputs) != len(node.outputs):
+        got = f"{len(outputs)} values" if is_list else type(outputs).__name__
+        raise ConversionError(
+            f"{node.where}: the handler returned {got}, expected a list of {len(node.outputs)}"
+        )
     return list(outputs)
 
 
@@ -160,7 +170,10 @@ def check_recorded(ctx: Context, node: Node, value: Value, output: Any, exact: b
 
 
 def same_sizes(ctx: Context, values: Sequence[Value], inputs: Sequence[Any]) -> bool:
-    """Whether all inputs have the traced sizes, dynamic dimensions aside; only then sizes can be compared."""
+    """Whether all inputs have the traced sizes, dynamic dimensions aside.
+
+    Only then the sizes behind them can be compared with the trace.
+    """
     return all(
         value.shape is None
         or not ctx.is_tensor(x)
@@ -170,7 +183,7 @@ def same_sizes(ctx: Context, values: Sequence[Value], inputs: Sequence[Any]) -> 
 
 
 def unsupported(graph: Graph, ctx: Context) -> list[Node]:
-    """The nodes that `ctx` has no handler for: that depend on an input, or that PyTorch does not know."""
+    """The nodes without a handler in `ctx` that depend on an input or are unknown to PyTorch."""
     if ctx.is_torch:
         return [n for n in graph.nodes if not _runs_in_torch(n) and not _handled(n)]
     dependent = {v.name for v in graph.inputs}

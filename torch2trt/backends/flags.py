@@ -1,7 +1,7 @@
 """PyTorch's flags for float32 on CUDA, changed for a while.
 
-cuDNN's own cannot be assigned to in a process that froze them (`torch.backends.disable_global_flags`);
-`torch.backends.cudnn.flags` is always open.
+cuDNN's own cannot be assigned to in a process that froze them with
+`torch.backends.disable_global_flags`; `torch.backends.cudnn.flags` is always open.
 """
 
 from __future__ import annotations

@@ -6,9 +6,7 @@ import threading
 
 import torch
 
-_ALIGNMENT = (
-    64  # bytes; TVM's generated code takes it for granted, and a misaligned view crashes it
-)
+_ALIGNMENT = 64  # bytes; TVM's code takes it for granted, and a misaligned view crashes it
 CAPTURING = threading.Lock()  # torch's random generators take part in one capture at a time
 
 

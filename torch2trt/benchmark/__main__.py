@@ -1,4 +1,4 @@
-"""``python -m torch2trt.benchmark``: networks times contenders, as a table, as JSON and as a plot."""
+"""``python -m torch2trt.benchmark``: networks by contenders, as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -24,26 +24,13 @@ from .timing import interleave
 
 ORIGINAL = ("resnet50", "inception_v3", "squeezenet1_1")
 SUITE = (
-    "resnet18", "resnet50", "inception_v3", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121",
-    "convnext_tiny", "vit_b_16", "swin_t", "bert_base", "lstm",
+    "resnet18", "resnet50", "inception_v3", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0",
+    "densenet121", "convnext_tiny", "vit_b_16", "swin_t", "bert_base", "lstm",
 )  # fmt: skip
+_PYTORCH = ["PyTorch", "PyTorch channels_last", "torch.compile"]
 DEFAULT = {
-    "cpu": [
-        "PyTorch",
-        "PyTorch channels_last",
-        "torch.compile",
-        "ONNX Runtime",
-        "TVM importer",
-        "TVM",
-    ],
-    "cuda": [
-        "PyTorch",
-        "PyTorch channels_last",
-        "torch.compile",
-        "TVM",
-        "TensorRT from ONNX",
-        "TensorRT",
-    ],
+    "cpu": [*_PYTORCH, "ONNX Runtime", "TVM importer", "TVM"],
+    "cuda": [*_PYTORCH, "TVM", "TensorRT from ONNX", "TensorRT"],
 }
 
 
@@ -102,14 +89,13 @@ def measure(
         rows[contender] = Row(name, contender, batch, dtype, time.perf_counter() - start, error)
     times = interleave(calls, seconds, cuda=device == "cuda")
     for contender, timing in times.items():
-        ratio = timing.median / times["PyTorch"].median if "PyTorch" in times else None
-        found = {
-            "milliseconds": timing.median,
-            "best": timing.best,
-            "latency": timing.latency,
-            "ratio": ratio,
-        }
-        rows[contender] = replace(rows[contender], **found)
+        rows[contender] = replace(
+            rows[contender],
+            milliseconds=timing.median,
+            best=timing.best,
+            latency=timing.latency,
+            ratio=timing.median / times["PyTorch"].median if "PyTorch" in times else None,
+        )
     return [rows[contender] for contender in contenders]
 
 
@@ -144,9 +130,8 @@ def geometric_means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     ratios: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         if row.ratio:
-            ratios.setdefault(f"{row.dtype}, batch {row.batch}", {}).setdefault(
-                row.contender, []
-            ).append(row.ratio)
+            of = ratios.setdefault(f"{row.dtype}, batch {row.batch}", {})
+            of.setdefault(row.contender, []).append(row.ratio)
     return {
         of: {name: math.exp(sum(map(math.log, v)) / len(v)) for name, v in by.items()}
         for of, by in ratios.items()
@@ -189,39 +174,20 @@ def _label(row: Row, rows: Sequence[Row]) -> str:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m torch2trt.benchmark", description=__doc__)
-    parser.add_argument(
-        "--suite",
-        choices=("cpu", "cuda"),
-        help="the twelve networks; the device is the suite's name",
-    )
-    parser.add_argument(
-        "--networks", nargs="+", choices=NETWORKS, metavar="NAME", help=f"of {', '.join(NETWORKS)}"
-    )
-    parser.add_argument(
-        "--contenders",
-        nargs="+",
-        choices=CONTENDERS,
-        metavar="NAME",
-        help=f"of {', '.join(CONTENDERS)}",
-    )
-    parser.add_argument("--batch", type=int, nargs="+", default=[1])
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        default=["float32"],
-        choices=("float32", "tf32", "float16", "bfloat16"),
-    )
-    parser.add_argument(
-        "--threads", type=int, help="of PyTorch, TVM and ONNX Runtime alike; default: PyTorch's"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=5.0, help="measuring time for each network"
-    )
-    parser.add_argument("--cache", metavar="FOLDER", help="keep TensorRT engines here")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the figures and the machine they are of"
-    )
-    parser.add_argument("--plot", metavar="PNG")
+    add = parser.add_argument
+    suite = "the twelve networks; the device is the suite's name"
+    add("--suite", choices=("cpu", "cuda"), help=suite)
+    for name, known in (("--networks", NETWORKS), ("--contenders", CONTENDERS)):
+        add(name, nargs="+", choices=known, metavar="NAME", help=f"of {', '.join(known)}")
+    add("--batch", type=int, nargs="+", default=[1])
+    dtypes = ("float32", "tf32", "float16", "bfloat16")
+    add("--dtype", nargs="+", default=["float32"], choices=dtypes)
+    threads = "of PyTorch, TVM and ONNX Runtime alike; default: PyTorch's"
+    add("--threads", type=int, help=threads)
+    add("--seconds", type=float, default=5.0, help="measuring time for each network")
+    add("--cache", metavar="FOLDER", help="keep TensorRT engines here")
+    add("--json", metavar="FILE", help="write the figures and the machine they are of")
+    add("--plot", metavar="PNG")
     return parser.parse_args(argv)
 
 
@@ -233,15 +199,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    contenders = arguments.contenders or DEFAULT[device]
+    options = device, arguments.seconds, arguments.cache
     rows: list[Row] = []
     for dtype, batch, name in itertools.product(
         arguments.dtype, arguments.batch, _networks(arguments)
     ):
-        contenders = arguments.contenders or DEFAULT[device]
         with set_tf32(dtype == "tf32"):
-            new = measure(
-                name, contenders, batch, dtype, device, arguments.seconds, arguments.cache
-            )
+            new = measure(name, contenders, batch, dtype, *options)
         rows += new
         torch.compiler.reset()
         sys.stdout.write(table(new) + "\n\n")
@@ -250,9 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write(arguments.json, rows, device)
     sys.stdout.write("geometric means of the ratios to PyTorch:\n")
     for of, means in geometric_means(rows).items():
-        sys.stdout.write(
-            f"{of}: " + ", ".join(f"{name} {value:.2f}" for name, value in means.items()) + "\n"
-        )
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+        sys.stdout.write(f"{of}: {figures}\n")
     if arguments.plot:
         plot(rows, arguments.plot)
     return 0

@@ -1,4 +1,4 @@
-"""The ways to run a network that the benchmark compares: each turns a module and an example into a function."""
+"""The ways to run a network that the benchmark compares, each made from a ``Setting``."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def onnxruntime(setting: Setting) -> Call:
         raise BackendUnavailableError("the ONNX Runtime row is for the CPU")
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would wait actively for 20 ms after each call, and take the cores from the next contender.
+    # its threads would wait actively for 20 ms after each call, on the cores of the next contender
     options.add_session_config_entry("session.force_spinning_stop", "1")
     model = onnx_bytes(setting.module, setting.example)
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""TensorRT engines of one network by two roads: torch2trt, and TensorRT's own parser of ONNX files."""
+"""TensorRT engines of one network by two roads: torch2trt, and TensorRT's parser of ONNX files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ WORKSPACE = 1 << 32
 
 
 def require_gpu(setting: Setting) -> None:
-    """
+    """Refuse a setting whose engine cannot run.
+
     Raises:
         BackendUnavailableError: engines do not run here.
     """
@@ -29,24 +30,26 @@ def require_gpu(setting: Setting) -> None:
 
 
 def own_module(setting: Setting, **options: Any) -> TensorRTModuleWrapper:
-    """The module in eval mode, to be run by TensorRT from a CUDA graph; `options` as for ``TensorRTModule``."""
+    """The module in eval mode, to be run by TensorRT from a CUDA graph.
+
+    Args:
+        setting: what to run.
+        **options: as for ``TensorRTModule``.
+    """
     require_gpu(setting)
-    given = {
-        "dtype": setting.dtype,
-        "cuda_graph": True,
-        "cache": setting.cache,
-        "optimization_level": setting.level,
-    }
-    return TensorRTModuleWrapper(
-        setting.module, setting.example.shape[0], WORKSPACE, **{**given, **options}
-    ).eval()
+    level = setting.level
+    given = dict(
+        dtype=setting.dtype, cuda_graph=True, cache=setting.cache, optimization_level=level
+    )
+    batch = setting.example.shape[0]
+    return TensorRTModuleWrapper(setting.module, batch, WORKSPACE, **{**given, **options}).eval()
 
 
 def onnx_engine(setting: Setting) -> Engine:
     """The engine that TensorRT builds from the ONNX file of the module.
 
-    Options and kernel timings are those of ``own_module``: a layer that both networks have gets the same kernel in both
-    engines if there is a cache folder.
+    Options and kernel timings are those of ``own_module``: a layer that both networks have gets the
+    same kernel in both engines if there is a cache folder.
     """
     require_gpu(setting)
     builder = trt_api.create_builder()
@@ -73,7 +76,7 @@ def parsed(builder: Any, setting: Setting) -> tuple[Any, Any]:
 
 
 def onnx_options(setting: Setting) -> BuildOptions:
-    """As ``trtexec`` would be called: 16 bits by the builder's flag where there is one, else by the file."""
+    """As ``trtexec`` would be called: 16 bits by the builder's flag where there is one."""
     flags = {torch.float16: ("FP16",), torch.bfloat16: ("BF16",)}.get(setting.half, ())
     timings = EngineCache(setting.cache).timing_cache(_place()) if setting.cache else None
     return BuildOptions(

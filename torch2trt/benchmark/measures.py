@@ -34,12 +34,9 @@ def machine(device: str) -> dict[str, Any]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        if cpuinfo.exists()
-        else []
-    )
-    return names[0].split(":")[1].strip() if names else platform.processor()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor()
 
 
 def as_json(content: Any) -> str:
@@ -48,10 +45,9 @@ def as_json(content: Any) -> str:
 
 
 def _text(content: Any, indent: str) -> str:
-    if not isinstance(content, (dict, list, tuple)) or not any(
-        isinstance(v, (dict, list, tuple))
-        for v in (content.values() if isinstance(content, dict) else content)
-    ):
+    nested = (dict, list, tuple)
+    values = content.values() if isinstance(content, dict) else content
+    if not isinstance(content, nested) or not any(isinstance(v, nested) for v in values):
         return json.dumps(content)
     inner = indent + " "
     if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""The benchmarked networks: seeded random weights, batch normalisation statistics calibrated on random inputs."""
+"""The benchmarked networks: seeded random weights, batch statistics of random inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from ..errors import BackendUnavailableError, InputMismatchError
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the benchmark: how to make it, and the shape of one input without the batch dimension."""
+    """A network of the benchmark.
+
+    Attributes:
+        make: gives the module.
+        shape: of one input, without the batch dimension.
+        tokens: inputs are numbers below this; None: they are floats.
+    """
 
     name: str
     make: Callable[[], nn.Module]
@@ -36,17 +42,9 @@ def _torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
             raise BackendUnavailableError(
                 f"{name} needs torchvision: pip install torch2trt[vision]"
             ) from error
-        return _without_zeros(get_model(name, weights=None, **options))
+        return get_model(name, weights=None, **options)
 
     return make
-
-
-def _without_zeros(module: nn.Module) -> nn.Module:
-    """Fill linear layers of zeros, such as the head of vit_b_16, whose output would always be 0."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear) and not layer.weight.any():
-            nn.init.normal_(layer.weight, std=0.02)
-    return module
 
 
 class _Last(nn.Module):
@@ -80,8 +78,8 @@ class _Bert(nn.Module):
 
 
 _PLAIN = (
-    "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121", "convnext_tiny",
-    "vit_b_16", "swin_t",
+    "resnet18", "resnet50", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121",
+    "convnext_tiny", "vit_b_16", "swin_t",
 )  # fmt: skip
 
 NETWORKS = {
@@ -97,7 +95,7 @@ NETWORKS = {
 
 
 def make_network(name: str) -> tuple[nn.Module, Network]:
-    """A network in eval mode with seeded weights; its batch norm statistics are those of random inputs.
+    """A network in eval mode with seeded weights and the batch norm statistics of random inputs.
 
     Raises:
         InputMismatchError: no such network.
@@ -115,7 +113,7 @@ def make_network(name: str) -> tuple[nn.Module, Network]:
 
 
 def _fill_heads(module: nn.Module) -> None:
-    """Random weights for heads that start at zero, whose output would not depend on the input."""
+    """Random weights for heads of zeros, as vit_b_16 has, whose output would always be 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear) and not part.weight.any():
             nn.init.normal_(part.weight, std=0.02)
@@ -124,8 +122,8 @@ def _fill_heads(module: nn.Module) -> None:
 def calibrate(module: nn.Module, batch: torch.Tensor | None) -> None:
     """Give every batch norm weights that are not one and zero, and the statistics of `batch`.
 
-    Shifts as large as the values keep a random network well conditioned: float32 PyTorch itself is then within 2e-6 of
-    float64, so that an error of 1e-5 means something.
+    Shifts as large as the values keep a random network well conditioned: float32 PyTorch itself is
+    then within 2e-6 of float64, so that an error of 1e-5 means something.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms or batch is None:

@@ -17,7 +17,7 @@ class Setting:
     Attributes:
         dtype: "float32", "tf32" (CUDA only), "float16" or "bfloat16".
         cache: a folder for TensorRT engines; a second run then loads what the first one built.
-        level: TensorRT's optimization level, 0 (fast build) to 5 (fast engine); None is its default.
+        level: TensorRT's optimization level, 0 (fast build) to 5 (fast engine); None: its default.
     """
 
     module: nn.Module
@@ -46,17 +46,12 @@ class Setting:
 def onnx_bytes(module: nn.Module, example: torch.Tensor) -> bytes:
     """The module as an ONNX file; the module stays where it is."""
     buffer = io.BytesIO()
+    on_cpu, inputs = copy.deepcopy(module).cpu(), (example.cpu(),)
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no operator for all of an attention
     try:
         with torch.no_grad():
-            torch.onnx.export(
-                copy.deepcopy(module).cpu(),
-                (example.cpu(),),
-                buffer,
-                dynamo=False,
-                opset_version=17,
-            )
+            torch.onnx.export(on_cpu, inputs, buffer, dynamo=False, opset_version=17)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return buffer.getvalue()

@@ -95,13 +95,14 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time several functions in turns, so that a slow moment of the machine meets all of them.
 
-    Before each turn the machine rests for a moment, for thread pools wait busily after a call and would slow down the
-    next contender; and one call goes before, which finds the caches as the others left them.
+    Before each turn the machine rests for a moment, for thread pools wait busily after a call and
+    would slow down the next contender; and one call goes before, which finds the caches as the
+    others left them.
 
     Args:
         calls: what to time, by name.
-        seconds: how long to measure, all contenders together; at least five rounds are taken. One that takes longer
-            than this in three turns gets no more.
+        seconds: how long to measure, all contenders together; at least five rounds are taken. One
+            that takes longer than this in three turns gets no more.
         warmup: calls of each before the first turn; less where they take more than a second.
         cuda: wait for the GPU.
     """
