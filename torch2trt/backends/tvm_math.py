@@ -122,8 +122,8 @@ class MathPrimitives(TVMContext):
         return self.cast(self.emit(self.op(name)(wide, axes, keepdim)), dtype)
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
-        if self.dtype(x) == torch.bool:
-            x = self.cast(x, torch.uint8)
+        if self.dtype(x) in (torch.bool, torch.bfloat16):
+            x = self.cast(x, torch.uint8 if self.dtype(x) == torch.bool else torch.float32)
         both = self.te(T.arg_extreme, x, axis, keepdim, name == "max", name=f"arg{name}")
         return self.normalize(both)[0]
 

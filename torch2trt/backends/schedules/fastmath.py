@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import tirx
 
-from .stages import is_load
+from .stages import Unschedulable, is_load
 from .tir import const, rewrite
 
 _EXP = (0.49999993448591915, 0.16666520641313154, 0.04166838789058065, 0.008368715681766642,
@@ -27,9 +27,15 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def vectorisable(expr: Any) -> Any:
-    """`expr` with what has no vector code replaced: float32 calls of the mathematical library, loads of bools."""
+    """`expr` with what has no vector code replaced: float32 calls of the mathematical library, loads of bools.
+
+    Raises:
+        Unschedulable: bfloat16 is computed; TVM legalises it, but not where a name is bound to it.
+    """
 
     def change(node: Any) -> Any:
+        if str(node.ty.dtype) == "bfloat16":
+            raise Unschedulable("it computes in bfloat16")
         # Bools are bytes in memory, and TVM turns only single ones into bits.
         if _is_bool_load(node):
             return tirx.NE(tirx.Cast("uint8", node), const(0, "uint8"))
@@ -71,24 +77,29 @@ def exp(x: Any) -> Any:
     """e to the x; 0 below -86.6, infinity above the largest float32."""
 
     def scaled(x: Any) -> Any:
-        bounded = _bounded(x, _EXP_LOW, _EXP_HIGH)
-        power = tirx.floor(bounded * const(1.4426950408889634) + const(0.5))
-        return _let(bounded, lambda b: _let(power, lambda n: tail(x, b, n)))
-
-    def tail(x: Any, b: Any, n: Any) -> Any:
-        rest = (b - n * const(_LN2_HIGH)) - n * const(_LN2_LOW)
-        half = tirx.Cast("int32", n) + const(126, "int32")  # 2^(n-1), so that n = 128 is in range
-        scale = tirx.reinterpret("float32", half << const(23, "int32")) * const(2.0)
-        value = _let(rest, lambda r: (r * r * _horner(r, _EXP) + r + const(1.0)) * scale)
-        high = tirx.Select(x > const(_EXP_HIGH), const(float("inf")), value)
+        half = _let(_bounded(x, _EXP_LOW, _EXP_HIGH), lambda b: _power_of_e(b, 1)) * const(2.0)
+        high = tirx.Select(x > const(_EXP_HIGH), const(float("inf")), half)
         return tirx.Select(x < const(_EXP_LOW), const(0.0), high)
 
     return _let(x, scaled)
 
 
+def _power_of_e(b: Any, halvings: int = 0) -> Any:
+    """e to the b for -87.3 < b < 88.3, halved that often to reach further up."""
+
+    def tail(n: Any) -> Any:
+        rest = (b - n * const(_LN2_HIGH)) - n * const(_LN2_LOW)
+        exponent = tirx.Cast("int32", n) + const(127 - halvings, "int32")
+        scale = tirx.reinterpret("float32", exponent << const(23, "int32"))
+        return _let(rest, lambda r: (r * r * _horner(r, _EXP) + r + const(1.0)) * scale)
+
+    return _let(tirx.floor(b * const(1.4426950408889634) + const(0.5)), tail)
+
+
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x))."""
-    return const(1.0) / (const(1.0) + exp(const(0.0) - x))
+    """1 / (1 + exp(-x)); 0 where the exponential is above 2^127.5, for 2^128 has the bits of infinity."""
+    bounded = _bounded(const(0.0) - x, _EXP_LOW, 89.0)
+    return _let(bounded, lambda b: const(1.0) / (const(1.0) + _power_of_e(b)))
 
 
 def erf(x: Any) -> Any:

@@ -152,10 +152,9 @@ class Rewriter:
         return Value(plain=self.bb.emit(relax.TupleGetItem(self.plain_of(value), expr.index)))
 
     def _constant(self, expr: Any) -> Value:
-        array = getattr(expr.value, "numpy", None)
-        if array is None or not static_shape(expr):
+        if not static_shape(expr):
             return Value(plain=expr)
-        tensor = torch.from_numpy(array().copy())
+        tensor = torch.from_dlpack(expr.value).clone()
         dtype = str(expr.ty.dtype)
         return Value(recipe=Recipe(-1, (), tuple(tensor.shape), dtype, tensor))
 

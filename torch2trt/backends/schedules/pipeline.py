@@ -145,10 +145,10 @@ def schedule_function(func: Any, cpu: Cpu) -> tuple[Any, str]:
     """One fused function by the first rule that can serve it, and that rule's name."""
     try:
         program = parse(func)
+        stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
     except Unschedulable as reason:
         _LOG.debug("%s is not a sequence of plain stages: %s", _name(func), reason)
         return _outer_loops(func)
-    stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
     program = replace(program, stages=stages)
     names = sorted({str(s.attrs["rule"]) for s in stages if "rule" in s.attrs})
     for name in [*names, GENERAL]:
