@@ -17,6 +17,7 @@ import torch2trt.module  # noqa: E402
 from torch2trt.backends.cuda import (  # noqa: E402
     Unplannable,
     compile_cuda,
+    pipeline,
     tune,  # noqa: E402
 )
 from torch2trt.backends.cuda.library import Convolution, Epilogue, Product  # noqa: E402
@@ -291,3 +292,33 @@ def test_changing_a_flag_leaves_the_others_as_they_are(tf32):
             assert flags() == before
         assert not cudnn.benchmark
         assert flags() == before
+
+
+def test_another_shape_of_the_output_is_no_kernel():
+    net = Net(lambda m, x: F.adaptive_avg_pool2d(m[0](x), 1).flatten(1), nn.Conv2d(4, 8, 3)).eval()
+    wrapped, x = TVMModuleWrapper(net).eval(), torch.randn(2, 4, 9, 7)
+    first = wrapped(x)
+    kept = first.clone()
+    assert steps(wrapped)[-1] == "view"
+    assert error(wrapped(-x), net, -x) <= 1e-6
+    assert first.equal(kept)
+
+
+def test_blocks_of_threads_are_small_where_elements_do_not_work_together():
+    import tvm
+    from tvm import relax
+
+    bb = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((8, 13, 13, 64), "float32"))
+    with bb.function("main", [x], attrs={"num_input": 1}):
+        with bb.dataflow():
+            pooled = bb.emit(relax.op.nn.max_pool2d(x, 3, 1, 1, layout="NHWC"))
+            out = bb.emit_output(relax.op.exp(pooled))
+        bb.emit_func_output(out)
+    target = tvm.target.Target(
+        {"kind": "cuda", "arch": "sm_90", "max_threads_per_block": 1024, "thread_warp_size": 32}
+    )
+    fused, _ = pipeline.fused(bb.get(), target, tune.chooser(CPU))
+    scheduled, rules = pipeline.schedule(fused, target)
+    assert set(rules.values()) == {"Fallback"}
+    assert 'T.thread_binding(T.int64(256), thread="threadIdx.x")' in scheduled.script()

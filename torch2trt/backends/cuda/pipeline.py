@@ -23,6 +23,7 @@ from .workspace import hoist
 
 _LOG = logging.getLogger(__name__)
 UNSCHEDULED = "none"
+_BLOCK = 256  # threads of a block whose elements do not work together
 _SHORT = 128  # elements of a sum that one thread computes
 
 
@@ -47,14 +48,28 @@ def lower(mod: Any, device: torch.device) -> Lowered:
     """Compile a module whose `main` takes its inputs first and its weights after them."""
     target = target_of(device)
     lowered, rewriter = fused(mod, target, chooser(device))
+    views = _views(lowered)
     scheduled, rules = schedule(lowered, target)
     scheduled, spaces = hoist(scheduled)
-    functions = {g: f for g, f in scheduled.functions_items() if isinstance(f, tirx.PrimFunc)}
-    code = build(functions, target)
     count = int(mod["main"].attrs["num_input"])
+    functions = {
+        g: f
+        for g, f in scheduled.functions_items()
+        if isinstance(f, tirx.PrimFunc) and g.name_hint not in views
+    }
+    code = build(functions, target)
     names = {g.name_hint: code[g.name_hint] for g in functions}
-    plan = make_plan(scheduled["main"], names, rewriter.libraries, spaces, device)
+    plan = make_plan(scheduled["main"], names, rewriter.libraries, spaces, device, views)
     return Lowered(plan, tuple(rewriter.recipes), rules, count)
+
+
+def _views(mod: Any) -> set[str]:
+    """The functions that only give their operand another shape."""
+    return {
+        g.name_hint
+        for g, f in mod.functions_items()
+        if isinstance(f, tirx.PrimFunc) and relax.analysis.has_reshape_pattern(f)
+    }
 
 
 def target_of(device: torch.device) -> Any:
@@ -95,9 +110,10 @@ def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()]
     for rule in rules[4:] if _short_sums(func) else rules:
         name = type(rule).__name__
+        width = _narrow(target) if isinstance(rule, gpu.Fallback) else target
         try:
             with target:
-                made = rule.apply(func, target, False)
+                made = rule.apply(func, width, False)
         except Exception as reason:  # noqa: BLE001 - whatever a rule stumbles over, the next one may serve
             _LOG.debug("%s is not served by %s: %s", func.attrs, name, reason)
             continue
@@ -105,6 +121,11 @@ def schedule_function(func: Any, target: Any) -> tuple[Any, str]:
             made = made[0] if isinstance(made, list) else made
             return made.mod["main"].with_attr("tirx.is_scheduled", True), name
     return func, UNSCHEDULED
+
+
+def _narrow(target: Any) -> Any:
+    """The target with small blocks, which spread over more of the GPU."""
+    return tvm.target.Target({**dict(target.export()), "max_threads_per_block": _BLOCK})
 
 
 def _short_sums(func: Any) -> bool:

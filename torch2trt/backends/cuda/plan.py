@@ -8,7 +8,7 @@ owns all of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -112,24 +112,23 @@ def make_plan(
     libraries: Mapping[str, Library],
     spaces: Mapping[str, Sequence[Space]],
     device: torch.device,
+    views: Collection[str] = (),
 ) -> Plan:
-    """The plan of a fused function.
+    """The plan of a fused function; `views` are the functions that only give another shape.
 
     Raises:
         Unplannable: a dynamic shape, or an expression that is no step.
     """
-    planner = _Planner(functions, libraries, spaces, device)
+    planner = _Planner(functions, libraries, spaces, device, views)
     return planner.plan(main)
 
 
 class _Planner:
-    def __init__(self, functions: Any, libraries: Any, spaces: Any, device: torch.device) -> None:
-        self.functions, self.libraries, self.spaces, self.device = (
-            functions,
-            libraries,
-            spaces,
-            device,
-        )
+    def __init__(
+        self, functions: Any, libraries: Any, spaces: Any, device: torch.device, views: Any
+    ) -> None:
+        self.functions, self.libraries, self.spaces = functions, libraries, spaces
+        self.device, self.views = device, views
         self.env: dict[Any, Any] = {}  # a number, or a list of such
         self.literals: dict[int, torch.Tensor] = {}
         self.steps: list[Step] = []
@@ -168,6 +167,8 @@ class _Planner:
         if name == "relax.call_tir":
             if len(call.args) > 2:
                 raise Unplannable(f"{call.args[0].name_hint} takes a dynamic size")
+            if call.args[0].name_hint in self.views:
+                return self._view(call.args[1], call.ty)
             return self._kernel(call)
         if name == "relax.call_dps_packed":
             symbol = str(call.args[0].global_symbol)
@@ -175,8 +176,7 @@ class _Planner:
                 library = self.libraries[symbol]
                 return self._step(library.name, "library", library, call.args[1], call.ty)
         if name == "relax.reshape":
-            shape = _fresh(call.ty).shape
-            return self._step("view", "view", lambda x: x.reshape(shape), [call.args[0]], call.ty)
+            return self._view(call.args[0], call.ty)
         raise Unplannable(f"a plan has no {name or call.op}")
 
     def _kernel(self, call: Any) -> Any:
@@ -191,6 +191,10 @@ class _Planner:
             Step(name, "kernel", self.functions[name], arguments, results, tuple(fresh))
         )
         return list(results) if isinstance(out, relax.TupleType) else results[0]
+
+    def _view(self, argument: Any, type_: Any) -> int:
+        shape = _fresh(type_).shape
+        return self._step("view", "view", lambda x: x.reshape(shape), [argument], type_)
 
     def _step(
         self, name: str, kind: str, run: Callable[..., Any], arguments: Any, type_: Any
