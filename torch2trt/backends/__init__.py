@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import BackendUnavailableError
+from .tvm_import import import_tvm
 
 
 @lru_cache
@@ -25,7 +26,7 @@ def tvm_module() -> ModuleType:
     os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     try:
-        return importlib.import_module("tvm")
+        return import_tvm()
     except ImportError as error:
         raise BackendUnavailableError(
             f"TVM is needed here and could not be imported ({error}); `pip install "
