@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ tvm = pytest.importorskip("tvm", reason="TVM is not installed")
 relay = pytest.importorskip("tvm.relay", reason="the installed TVM has no Relay")
 
 import torch2trt  # noqa: E402
-from torch2trt.backends import tvm_context_class  # noqa: E402
+from torch2trt.backends import relay_build, tvm_context_class  # noqa: E402
+from torch2trt.backends.openmp import addresses, use_openmp  # noqa: E402
 from torch2trt.backends.relay import RelayContext  # noqa: E402
 from torch2trt.backends.relay_build import build_relay, relay_target  # noqa: E402
 from torch2trt.errors import (  # noqa: E402
@@ -29,9 +31,7 @@ from torch2trt.errors import (  # noqa: E402
 
 
 def small_network() -> nn.Module:
-    """Convolutions, norms, pools, a residual and a classifier, with statistics that are not the
-    initial ones.
-    """
+    """Convolutions, pools, a norm with statistics that are not the initial ones, a classifier."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
@@ -250,29 +250,149 @@ def seconds(function: Callable[..., Any], *inputs: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def test_resnet50_beside_pytorch_on_one_core() -> None:
-    """On one core each: this TVM starts every parallel loop as one task, whatever it is told."""
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of PyTorch's threads until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_resnet50_beside_pytorch(count: int, threads: Callable[[int], None]) -> None:
+    """On as many cores each."""
     network, x = NETWORKS["resnet50"]()
     network.eval()
-    run, threads = compiled(network, x).run, torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with torch.no_grad():
-            times = [(seconds(run, x), seconds(network, x)) for _ in range(12)][2:]
-    finally:
-        torch.set_num_threads(threads)
+    run = compiled(network, x).run
+    threads(count)
+    with torch.no_grad():
+        times = [(seconds(run, x), seconds(network, x)) for _ in range(12)][2:]
     relay_time, torch_time = map(statistics.median, zip(*times))
     assert relay_time <= 1.3 * torch_time
 
 
-def test_pytorch_keeps_its_threads() -> None:
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        run, x = compiled(small_network(), torch.rand(1, 3, 20, 20)), torch.rand(1, 3, 20, 20)
-        assert torch.get_num_threads() == 2
-        torch.set_num_threads(1)
-        run.run(x)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(threads)
+# ---- threads -------------------------------------------------------------------------------------
+openmp = pytest.mark.skipif(addresses() is None, reason="this PyTorch does not run on OpenMP")
+
+
+def add_thread(x: Any) -> Any:
+    """Adds to each element the number of the thread of OpenMP that computes it."""
+    number = tvm.tir.call_extern("int32", "omp_get_thread_num")
+    return tvm.te.compute(x.shape, lambda *i: x(*i) + number.astype("float32"))
+
+
+def thread_adder() -> Any:
+    ctx = RelayContext()
+    x = ctx.input("x", (24, 16), torch.float32)
+    return ctx.finish([ctx.te_index(add_thread, x, name="add_thread")])
+
+
+def built_by_tvm(module: Any, params: dict[str, Any], **options: Any) -> Any:
+    with tvm.transform.PassContext(opt_level=3):
+        return relay.build(module, relay_target(), params=params, **options)
+
+
+def workers(run: Callable[..., Any]) -> set[float]:
+    """The numbers of the threads that compute a `thread_adder`."""
+    return set(run(torch.zeros(24, 16))[0].flatten().tolist())
+
+
+@openmp
+@pytest.mark.parametrize("way", ["build_relay", "relay.build", "library"])
+def test_loops_run_on_as_many_threads_as_pytorch_has(
+    way: str, tmp_path: Any, threads: Callable[[int], None]
+) -> None:
+    program = (built_by_tvm if way == "relay.build" else build_relay)(thread_adder(), {})
+    if way == "library":
+        program.export_library(str(tmp_path / "adder.so"))
+        program = tvm.runtime.load_module(str(tmp_path / "adder.so"))
+    run = torch2trt.TVMInference(program).run
+    for count in (2, 1, 3):
+        threads(count)
+        assert workers(run) == set(range(count))
+        assert torch.get_num_threads() == count
+
+
+@openmp
+def test_threads_of_python_run_at_once_on_threads_of_their_own(
+    threads: Callable[[int], None],
+) -> None:
+    threads(2)
+    network, x = small_network(), torch.rand(1, 3, 20, 20)
+    programs = [compiled(network, x).run for _ in range(2)]
+    numbers, expected = torch2trt.TVMInference(build_relay(thread_adder(), {})).run, programs[0](x)
+    seen: list[tuple[set[float], int]] = []
+
+    def work(run: Callable[..., Any]) -> None:
+        wrong = sum(not torch.equal(run(x)[0], expected[0]) for _ in range(100))
+        seen.append((workers(numbers), wrong))
+
+    helpers = [threading.Thread(target=work, args=(run,)) for run in programs]
+    for helper in helpers:
+        helper.start()
+    for helper in helpers:
+        helper.join(60)
+    assert seen == [({0, 1}, 0)] * 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_do_not_depend_on_threads(count: int, threads: Callable[[int], None]) -> None:
+    threads(count)
+    network, x = small_network(), torch.rand(2, 3, 40, 40)
+    got = compiled(network, x).run(x)[0]
+    assert relative_error(got, network.double()(x.double()).detach()) < 1e-5
+
+
+@pytest.fixture
+def old_builder() -> Iterator[None]:
+    """Programs are built as by a TVM that torch2trt is not imported beside."""
+    tvm.register_func("target.build.llvm", relay_build._to_llvm, override=True)
+    yield
+    tvm.register_func("target.build.llvm", relay_build._with_launcher, override=True)
+
+
+def check_that_pytorch_keeps_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TVM_NUM_THREADS", "4")  # with one, TVM leaves OpenMP alone
+    run = torch2trt.TVMInference(built_by_tvm(thread_adder(), {})).run
+    for count in (2, 1):
+        torch.set_num_threads(count)
+        assert workers(run) == {0}
+        assert torch.get_num_threads() == count
+
+
+@openmp
+def test_a_program_without_a_launcher_runs_on_the_threads_of_tvm(
+    old_builder: None, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
+) -> None:
+    check_that_pytorch_keeps_its_threads(monkeypatch)
+
+
+def test_the_threads_of_tvm_serve_where_pytorch_has_no_openmp(
+    monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(relay_build, "addresses", lambda: None)
+    check_that_pytorch_keeps_its_threads(monkeypatch)
+
+
+@openmp
+def test_building_leaves_the_number_of_threads_alone(
+    monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
+) -> None:
+    """Though constants are computed meanwhile."""
+    monkeypatch.setenv("TVM_NUM_THREADS", "4")
+    x = torch.rand(1, 3, 20, 20)
+    outputs, params = convert(small_network(), x)
+    function = relay.Function(relay.analysis.free_vars(outputs), outputs)
+    threads(2)
+    built_by_tvm(tvm.IRModule.from_expr(function), params)
+    assert torch.get_num_threads() == 2
+
+
+@openmp
+def test_only_programs_for_this_process_get_a_launcher() -> None:
+    x = tvm.te.placeholder((8, 8))
+    plan = tvm.te.create_schedule(add_thread(x).op)
+    bare = relay.backend.Runtime("cpp", {"system-lib": True})
+    assert not use_openmp(tvm.build(plan, [x], relay_target()), addresses())
+    assert not use_openmp(built_by_tvm(thread_adder(), {}, runtime=bare).lib, addresses())
+    assert use_openmp(built_by_tvm(thread_adder(), {}).lib, addresses())

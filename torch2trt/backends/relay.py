@@ -17,7 +17,7 @@ import torch
 import tvm
 from tvm import relay
 
-from . import tvm_pool
+from . import relay_build, tvm_pool  # noqa: F401 - the first has programs use all threads
 from . import tvm_te as T
 from .base import Dim, Operand, Tensor
 from .relay_exact import call_te
@@ -122,17 +122,13 @@ class RelayContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
         """A new variable of static shape."""
         if not all(isinstance(d, int) for d in shape):
-            expected = "expected static sizes for Relay"
-            raise self.refuse(f"input {name}: got the shape {list(shape)}, {expected}")
+            raise self.refuse(f"input {name}: got {list(shape)}, expected static sizes for Relay")
         var = self._variable(self._identifier(name), list(shape), self.tvm_dtype(dtype))
         self._inputs.append(var)
         return var
 
     def finish(self, outputs: Sequence[Operand]) -> tvm.IRModule:
-        """An ``IRModule`` with ``main(inputs..., weights...)``.
-
-        One output is a tensor, several are a tuple.
-        """
+        """An ``IRModule`` with ``main(inputs..., weights...)``; several outputs are a tuple."""
         values = [self.operand(x, "output") for x in outputs]
         body = values[0] if len(values) == 1 else relay.Tuple(values)
         brought = self._brought(relay.analysis.free_vars(body))

@@ -1,10 +1,12 @@
-"""Compiles Relay functions for a CPU and runs them with the graph executor."""
+"""Compiles Relay functions for a CPU and runs them with the graph executor.
+
+Importing this module has ``relay.build`` add a launcher, for parallel loops on PyTorch's threads.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,9 +15,11 @@ from tvm import relay
 from tvm.contrib import graph_executor
 
 from ..errors import EngineBuildError, InputMismatchError
+from .openmp import OPAQUE_POINTERS, addresses, launcher_functions, use_openmp
 
 # By features, what a processor that this LLVM does not know is taken for.
 _NEWEST = {"sse4a avx512vnni": "znver4", "avx512f": "skylake-avx512", "avx2": "core-avx2"}
+_to_llvm = tvm.get_global_func("target.build.llvm", allow_missing=True)
 
 
 def relay_target(mcpu: str | None = None) -> tvm.target.Target:
@@ -31,17 +35,6 @@ def relay_target(mcpu: str | None = None) -> tvm.target.Target:
     return tvm.target.Target(f"llvm -mtriple={triple} -mcpu={mcpu or host}")
 
 
-@contextmanager
-def _threads_of_torch() -> Iterator[None]:
-    """Gives PyTorch back its number of threads: this TVM sets that of OpenMP, which both use."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_threads_of_torch()
 def build_relay(
     module: Any, params: Mapping[str, Any], target: Any = None, opt_level: int = 3
 ) -> Any:
@@ -64,10 +57,25 @@ def build_relay(
         raise EngineBuildError(f"TVM could not compile for {target}: {error}") from error
 
 
-class GraphExecutor:
-    """Calls what ``relay.build`` returned, or a loaded runtime module of it, on torch tensors.
+def _with_launcher(module: tvm.IRModule, target: tvm.target.Target) -> Any:
+    """LLVM's code of a module; programs, and what runs while they are built, get the launcher."""
+    runs_now = all(v.name_hint.startswith("intrp_") for v in module.get_global_vars())
+    program = module.get_attr("executor") and module.get_attr("runtime")
+    if runs_now or (program and tvm.ir.structural_equal(program, relay.backend.Runtime("cpp"))):
+        functions = launcher_functions(tvm.tir, target=tvm.target.Target(target, host=target))
+        module.update(tvm.tir.transform.MakePackedAPI()(tvm.IRModule(functions)))
+    code = _to_llvm(module, target)
+    if runs_now:
+        use_openmp(code, addresses())
+    return code
 
-    These are copied.
+
+if _to_llvm and tvm.target.codegen.llvm_version_major() >= OPAQUE_POINTERS:
+    tvm.register_func("target.build.llvm", _with_launcher, override=True)
+
+
+class GraphExecutor:
+    """Calls what ``relay.build`` returned, or a loaded module of it, on copies of torch tensors.
 
     Attributes:
         input_names: the inputs in the order of the function, without the weights.
@@ -77,12 +85,11 @@ class GraphExecutor:
         module = getattr(factory, "module", factory)
         place = tvm.device(device.type, device.index or 0)
         self._executor = graph_executor.GraphModule(module["default"](place))
-        self._device = device
+        self._device, self._on_openmp = device, use_openmp(module, addresses())
         graph, weights = json.loads(module["get_graph_json"]()), module["get_graph_params"]()
         names = [graph["nodes"][i]["name"] for i in graph["arg_nodes"]]
         self.input_names = [name for name in names if name not in weights]
 
-    @_threads_of_torch()
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         """Run on inputs in order.
 
@@ -95,7 +102,12 @@ class GraphExecutor:
             if got != expected:
                 raise InputMismatchError(f"input {name!r}: got {got}, expected {expected}")
             slot.copyfrom(given)
-        self._executor.run()
+        threads = torch.get_num_threads()  # hands it to OpenMP, once for each thread of Python
+        try:
+            self._executor.run()
+        finally:
+            if not self._on_openmp:  # TVM's launcher may have told OpenMP another number
+                torch.set_num_threads(threads)
         count = self._executor.get_num_outputs()
         outputs = [self._executor.get_output(i).numpy() for i in range(count)]
         return [torch.from_numpy(y).to(self._device) for y in outputs]

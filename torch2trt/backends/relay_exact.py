@@ -52,8 +52,6 @@ def _operator(name: str, compute: Callable[..., Any], types: Sequence[Any]) -> t
     tvm.ir._ffi_api.RegisterOp(name, "A function written in TE.")
     operator = tvm.ir.Op.get(name)
     operator.set_num_inputs(len(types))
-    for i in range(len(types)):
-        operator.add_argument(f"x{i}", "Tensor", "An operand.")
     operator.add_type_rel(name, lambda types, attrs: result_type)
 
     def tagged(attrs: Any, operands: Sequence[te.Tensor], _: Any) -> list[te.Tensor]:
