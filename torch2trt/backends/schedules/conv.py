@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tvm import te
@@ -14,6 +15,7 @@ from .tiles import (
     Accumulators,
     Anchored,
     Tile,
+    Work,
     anchored,
     best_tile,
     panel_start,
@@ -53,9 +55,25 @@ class ConvSpec:
         return self.groups == self.channels == self.outputs
 
 
-def conv_tile(images: int, height: int, width: int, columns: int, cpu: Cpu) -> Tile:
-    """The register tile for a result of `height` x `width` with `columns` channels in a group."""
-    return best_tile(height, width, columns, cpu, images)
+def conv_tile(images: int, height: int, width: int, spec: ConvSpec, cpu: Cpu) -> Tile:
+    """The register tile for `images` images of `height` x `width` pixels.
+
+    A tile of one row needs no copy of the image to pad it: it takes the rows of all images as one column of rows. The
+    unrolled loops over few channels need registers for more than one pixel.
+    """
+    rows, columns = spec.out(height, width)
+    if any(spec.padding):
+        images, rows = images * rows, 1
+    depth = spec.channels // spec.groups
+    work = Work(
+        height=rows,
+        width=columns,
+        columns=spec.outputs // spec.groups,
+        depth=depth * prod(spec.kernel),
+        repeats=images * spec.groups,
+        spare=4 if depth <= _SHALLOW else 1,
+    )
+    return best_tile(work, cpu)
 
 
 def conv2d(x: Any, weight: Any, spec: ConvSpec, tile: Tile) -> Any:
@@ -137,8 +155,8 @@ class _Block:
         def line(i: Any) -> Any:
             return seq(self._columns(acc, first + i, span) for span in spans)
 
-        start = self.group * each + panel_start(self.panel, tile, each)
-        return seq([*acc.start(), loop(count, line), *acc.finish(self._at, start, each)])
+        place = (self._at, self.group * each + panel_start(self.panel, tile, each), each)
+        return seq([*acc.ahead(*place), *acc.start(), loop(count, line), *acc.finish(*place)])
 
     def _at(self, r: int) -> list[Any]:
         image, top, left = self.corner

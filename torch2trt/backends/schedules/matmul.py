@@ -10,13 +10,13 @@ from tvm import te
 
 from .stages import Program, Unschedulable, substitute
 from .target import Cpu
-from .tiles import Accumulators, Tile, anchored, best_tile, panel_start, surround, tile_start
+from .tiles import Accumulators, Tile, Work, anchored, best_tile, panel_start, surround, tile_start
 from .tir import PARALLEL, load, loop, ramp, seq, unravel
 
 
-def dense_tile(rows: int, columns: int, cpu: Cpu) -> Tile:
-    """The register tile of a product with `rows` rows and `columns` columns."""
-    return best_tile(1, rows, columns, cpu)
+def dense_tile(rows: int, columns: int, depth: int, cpu: Cpu) -> Tile:
+    """The register tile of a product with `rows` rows and `columns` columns, of vectors of `depth` elements."""
+    return best_tile(Work(1, rows, columns, depth), cpu)
 
 
 def dense(x: Any, weight: Any, columns: int, tile: Tile) -> Any:
@@ -60,7 +60,8 @@ def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
             )
 
         start = panel_start(panel, tile, columns)
-        return seq([*acc.start(), loop(depth, step), *acc.finish(at, start, columns)])
+        place = (at, start, columns)
+        return seq([*acc.ahead(*place), *acc.start(), loop(depth, step), *acc.finish(*place)])
 
     def task(index: Any) -> Any:
         group, panel = unravel(index, (groups, panels))
@@ -111,7 +112,7 @@ def matmul_rule(program: Program, cpu: Cpu) -> list[Any]:
     anchor = parts.anchor
     *lead, rows, columns = anchor.extents
     depth = anchor.reduce_extents[0]
-    tile = best_tile(1, rows, columns, cpu, prod(lead), exact=True)
+    tile = best_tile(Work(1, rows, columns, depth, prod(lead), exact=True), cpu)
     batches, panels, tiles = prod(lead), -(-columns // tile.panel), -(-rows // tile.width)
     left, right = anchor.loads()
 

@@ -241,7 +241,7 @@ def _dense_conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) ->
     if simple and spec.groups == 1:
         matrix = rw.reshaped(weight.recipe, (spec.outputs, depth))
         return _dense(rw, image, rw.permuted(matrix, (1, 0)), "pointwise")
-    tile = conv.conv_tile(images * spec.groups, *spec.out(height, width), each, rw.cpu)
+    tile = conv.conv_tile(images, height, width, spec, rw.cpu)
     panels = -(-each // tile.panel)
     shape = (spec.groups, panels, *spec.kernel, depth, tile.panel)
     packed = weight.recipe.then("conv2d", spec.groups, tile.panel, shape=shape)
@@ -251,7 +251,7 @@ def _dense_conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) ->
 def _dense(rw: Rewriter, x: Any, weight: Any, name: str) -> Any:
     """x (..., K) times a weight (K, N)."""
     depth, columns = weight.shape
-    tile = matmul.dense_tile(prod(static_shape(x)[:-1]), columns, rw.cpu)
+    tile = matmul.dense_tile(prod(static_shape(x)[:-1]), columns, depth, rw.cpu)
     shape = (-(-columns // tile.panel), depth, tile.panel)
     packed = weight.then("dense", tile.panel, shape=shape)
     return rw.tensor(matmul.dense, x, rw.argument(packed), columns, tile, name=name)

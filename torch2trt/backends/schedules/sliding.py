@@ -161,8 +161,8 @@ class _Block:
                 for r in range(span.begin, span.end)
             )
 
-        finish = acc.finish(lambda r: [number, row, left + r], start, anchor.extents[3])
-        return seq([*acc.start(anchor.init), loop(count, line), *finish])
+        place = (lambda r: [number, row, left + r], start, anchor.extents[3])
+        return seq([*acc.start(anchor.init), loop(count, line), *acc.finish(*place)])
 
     def _update(self, acc: Accumulators, r: int, reduced: Sequence[Any]) -> Any:
         anchor, lanes = self.parts.anchor, self.tile.lanes

@@ -12,7 +12,9 @@ from .emitter import Emitter
 from .general import emit
 from .stages import Program, Stage, Unschedulable, follows, inline, is_load, reads, substitute
 from .target import Cpu
-from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, ramp, seq, store
+from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, prefetch, ramp, seq, store
+
+_NARROW = 4  # vectors in a piece of a row that is too short for the processor to see where the next one goes
 
 
 @dataclass(frozen=True)
@@ -35,45 +37,66 @@ class Tile:
         return self.vectors * self.lanes
 
 
-def best_tile(
-    height: int, width: int, columns: int, cpu: Cpu, repeats: int = 1, exact: bool = False
-) -> Tile:
-    """The tile with the least work for `repeats` images of `height` x `width` rows and `columns` columns.
+@dataclass(frozen=True)
+class Work:
+    """A product to part into tiles.
 
-    `exact` asks for vectors that are not longer than a row of columns, for operands that are not padded.
-
-    The work of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle) and by the latency of a
-    multiplication (four cycles); what overlaps with the next tile is computed twice.
+    Attributes:
+        height: rows of the result, in `width` columns of them; a tile may span several if it has the whole width.
+        width: see above.
+        columns: columns of the result.
+        depth: products that are summed up for an element of the result.
+        repeats: how often all that is done.
+        exact: whether vectors may not be longer than the columns, for operands that are not padded.
+        spare: registers to leave for other things than results and columns.
     """
-    return min(
-        _tiles(height, width, columns, cpu, exact),
-        key=lambda t: (_cost(t, height, width, columns, cpu, repeats), -t.rows * t.vectors),
-    )
+
+    height: int
+    width: int
+    columns: int
+    depth: int
+    repeats: int = 1
+    exact: bool = False
+    spare: int = 1
 
 
-def _tiles(height: int, width: int, columns: int, cpu: Cpu, exact: bool) -> Iterator[Tile]:
-    lanes = cpu.lanes
-    while (lanes > columns) if exact else (lanes > 4 and lanes >= 2 * columns):
+def best_tile(work: Work, cpu: Cpu) -> Tile:
+    """The tile with the least cost.
+
+    The cost of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle), by the latency of a
+    multiplication (four cycles) and by what comes from the second level cache; what overlaps with the next tile is
+    computed twice. A large result costs more to write where it is written in short pieces.
+    """
+    return min(_tiles(work, cpu), key=lambda t: (_cost(t, work, cpu), -t.rows * t.vectors))
+
+
+def _tiles(work: Work, cpu: Cpu) -> Iterator[Tile]:
+    height, width, columns, lanes = work.height, work.width, work.columns, cpu.lanes
+    while (lanes > columns) if work.exact else (lanes > 4 and lanes >= 2 * columns):
         lanes //= 2
-    most = 8 if height * width == 1 else 4
-    for vectors in range(1, most + 1):
+    most = 8 if height * width == 1 else _NARROW
+    for vectors in range(1, cpu.registers // 2 + 1):
         if vectors > 1 and vectors * lanes > columns:
             break
-        rows = (cpu.registers - 1 - vectors) // vectors
+        if vectors > most and (work.exact or columns % (vectors * lanes)):
+            continue
+        rows = (cpu.registers - work.spare - vectors) // vectors
         for tall in range(1, min(height, 4, rows) + 1):
             for wide in range(1, min(width, rows // tall) + 1):
                 if tall == 1 or wide == width:
                     yield Tile(tall, wide, vectors, lanes)
 
 
-def _cost(
-    tile: Tile, height: int, width: int, columns: int, cpu: Cpu, repeats: int
-) -> float:
-    count = repeats * -(-height // tile.height) * -(-width // tile.width)
-    count *= -(-columns // tile.panel)
+def _cost(tile: Tile, work: Work, cpu: Cpu) -> float:
+    count = work.repeats * -(-work.height // tile.height) * -(-work.width // tile.width)
+    count *= -(-work.columns // tile.panel)
     shares = -(-count // cpu.cores) * cpu.cores
     products, loads = tile.rows * tile.vectors, tile.rows + tile.vectors
-    return shares * (max(products / 2, loads / 2, 4.0) + 0.75)
+    near = 4 * tile.panel * work.depth <= cpu.l1
+    step = max(products / 2, loads / 2, 4.0, 0.0 if near else tile.panel / 6)
+    large = 4 * work.repeats * work.height * work.width * work.columns > cpu.l2
+    line = (6 if tile.vectors > _NARROW else 20) * tile.lanes / 16 if large else 0
+    return shares * (step + 0.75 + products * line / work.depth)
 
 
 @dataclass(frozen=True)
@@ -154,6 +177,17 @@ class Accumulators:
         """Set all to `value`, zero by default."""
         first = broadcast(const(0.0) if value is None else value, self.tile.lanes)
         return [tirx.AllocBuffer(self.buffer), *(self._set(r, v, first) for r, v in self.each())]
+
+    def ahead(self, at: Callable[[int], list[Any]], column: Any, columns: int) -> list[Any]:
+        """Fetch the memory that the results go to while they are summed up; arguments as for `finish`."""
+        width = self.tile.lanes
+        if self.tile.vectors > _NARROW:
+            return []
+        return [
+            prefetch(self.parts.last.buffer, [*at(r), column + v * width])
+            for r, v in self.each()
+            if v * width < columns
+        ]
 
     def each(self) -> list[tuple[int, int]]:
         """All (row, vector) positions."""

@@ -78,6 +78,13 @@ def load(buf: Any, indices: Sequence[Any]) -> Any:
     return tirx.BufferLoad(buf, [_int(i) for i in indices])
 
 
+def prefetch(buf: Any, indices: Sequence[Any]) -> Any:
+    """Bring the cache line of `buf[indices]` near, to be written."""
+    write, near, data = (tirx.const(v, "int32") for v in (1, 3, 1))
+    address = tirx.address_of(load(buf, indices))
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, write, near, data))
+
+
 def ramp(base: Any, lanes: int) -> Any:
     """The `lanes` consecutive indices from `base` on; a plain index for one lane."""
     return _int(base) if lanes == 1 else tirx.Ramp(_int(base), tirx.const(1, INDEX), lanes)
