@@ -21,7 +21,11 @@ _ACTIVE: ContextVar[Context | None] = ContextVar("torch2trt_context", default=No
 
 
 def current_context() -> Context:
-    """The active context; the PyTorch context when none was entered."""
+    """The active context; the PyTorch context when none was entered.
+
+    Example:
+        torch2trt.current_context().name  # "torch", "tensorrt", "relax" or "relay"
+    """
     context = _ACTIVE.get()
     if context is None:
         from .backends.pytorch import TORCH_CONTEXT
@@ -54,6 +58,12 @@ def trt_network(network: Any, **options: Any) -> Iterator[Any]:
 
     Yields:
         The network itself; the context is ``current_context()``.
+
+    Example:
+        program = torch2trt.GraphModule(net, x)
+        with torch2trt.trt_network(network):
+            y = program(network.add_input("image", trt.float32, tuple(x.shape)))
+        network.mark_output(y)
     """
     from .backends.tensorrt import TensorRTContext
 
@@ -76,6 +86,15 @@ def tvm_network(dialect: str | None = None, **options: Any) -> Iterator[Context]
 
     Yields:
         The context, whose ``tvm_weight_dict`` holds the weights by variable.
+
+    Raises:
+        BackendUnavailableError: no TVM, or one without that dialect.
+
+    Example:
+        program = torch2trt.GraphModule(net, x)
+        with torch2trt.tvm_network() as context:
+            y = program(context.input("image", tuple(x.shape), x.dtype))
+            module = context.finish([y])
     """
     from .backends import tvm_context_class
 
@@ -85,7 +104,16 @@ def tvm_network(dialect: str | None = None, **options: Any) -> Iterator[Context]
 
 @contextmanager
 def torch_network() -> Iterator[Context]:
-    """Run in PyTorch while the block runs, also inside another context."""
+    """Run in PyTorch while the block runs, also inside another context.
+
+    Yields:
+        The PyTorch context.
+
+    Example:
+        program = torch2trt.GraphModule(net, x)
+        with torch2trt.trt_network(network), torch2trt.torch_network():
+            y = program(x)  # a torch tensor; nothing is added to the network
+    """
     from .backends.pytorch import TORCH_CONTEXT
 
     with use_context(TORCH_CONTEXT) as context:
@@ -107,7 +135,12 @@ def _library(value: Any) -> str:
 
 
 def has_trt_tensor(values: Any) -> bool:
-    """Whether a ``tensorrt.ITensor`` is among `values`, at any depth of lists, tuples and dicts."""
+    """Whether a ``tensorrt.ITensor`` is among `values`, at any depth of lists, tuples and dicts.
+
+    Example:
+        image = network.add_input("image", trt.float32, (1, 3, 8, 8))
+        torch2trt.has_trt_tensor([x, {"image": image}])  # True
+    """
     return any(
         _library(v).startswith("tensorrt") and type(v).__name__ == "ITensor"
         for v in _leaves(values)
@@ -115,8 +148,12 @@ def has_trt_tensor(values: Any) -> bool:
 
 
 def has_tvm_tensor(values: Any) -> bool:
-    """Whether a Relax or Relay expression is among `values`, at any depth of lists, tuples and
-    dicts.
+    """Whether a TVM expression is among `values`, at any depth of lists, tuples and dicts.
+
+    Example:
+        with torch2trt.tvm_network() as context:
+            image = context.input("image", (1, 3, 8, 8), torch.float32)
+        torch2trt.has_tvm_tensor([x, {"image": image}])  # True
     """
     for value in _leaves(values):
         if _library(value) == "tvm":
@@ -128,7 +165,11 @@ def has_tvm_tensor(values: Any) -> bool:
 
 
 def has_torch_tensor(values: Any) -> bool:
-    """Whether a ``torch.Tensor`` is among `values`, at any depth of lists, tuples and dicts."""
+    """Whether a ``torch.Tensor`` is among `values`, at any depth of lists, tuples and dicts.
+
+    Example:
+        torch2trt.has_torch_tensor([1, {"image": x}])  # True
+    """
     import torch
 
     return any(isinstance(v, torch.Tensor) for v in _leaves(values))
@@ -144,12 +185,10 @@ def check_not_mixed(context: Context, values: Any, where: str) -> None:
     if has_trt_tensor(values) and not context.is_tensorrt:
         raise ConversionError(
             f"{where}: got a TensorRT ITensor, but the active context is {context.name!r}; call "
-            "it inside "
-            "`with torch2trt.trt_network(network):`"
+            "it inside `with torch2trt.trt_network(network):`"
         )
     if has_tvm_tensor(values) and not context.is_tvm:
         raise ConversionError(
             f"{where}: got a TVM expression, but the active context is {context.name!r}; call it "
-            "inside "
-            "`with torch2trt.tvm_network():`"
+            "inside `with torch2trt.tvm_network():`"
         )

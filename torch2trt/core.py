@@ -1,6 +1,4 @@
-"""The entry points: trace a module or function, then run or emit its graph in the active
-context.
-"""
+"""The entry points: trace a module or function, run or emit its graph in the active context."""
 
 from __future__ import annotations
 
@@ -45,6 +43,13 @@ class GraphModule:
             need no exclusion here; a parameter that *is* used and is excluded is an error, which
             checks a network against a list.
         example_kwargs: keyword arguments of the traced call.
+
+    Example:
+        program = torch2trt.GraphModule(net, x)
+        y = program(x)  # in PyTorch, node by node
+        with torch2trt.trt_network(network):
+            image = network.add_input("image", trt.float32, tuple(x.shape))
+            y = program(image)  # an ITensor; the layers of net are in the network
 
     Attributes:
         graph: the traced ``Graph``, free of in-place writes.
@@ -103,7 +108,19 @@ class GraphModule:
     def run(
         self, tensors: Sequence[Any], ctx: Context | None = None, verbose: bool = False
     ) -> list[Any]:
-        """Like a call, with the tensors among the inputs and outputs as flat lists."""
+        """Like a call, with the tensors among the inputs and outputs as flat lists.
+
+        Args:
+            tensors: one for each of ``graph.inputs``.
+            ctx: where to, by default the active context.
+            verbose: write a line per node.
+
+        Returns:
+            The values of ``graph.outputs``.
+
+        Raises:
+            UnsupportedOpError: as for a call.
+        """
         ctx = ctx or current_context()
         graph = ctx.rewrite(self.graph)
         missing = unsupported(graph, ctx)
@@ -117,9 +134,7 @@ class GraphModule:
         return self._resolved
 
     def get_resolved_outputs(self) -> Any:
-        """The outputs of the last call: a tensor or expression, a list of them where there are
-        several.
-        """
+        """The outputs of the last call: one tensor or expression, or a list of several."""
         return self._resolved[0] if len(self._resolved) == 1 else list(self._resolved)
 
     def select(self, names: Sequence[str]) -> None:
@@ -136,8 +151,8 @@ class GraphModule:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ConversionError(
-                f"output names: got {unknown}, expected scopes or values of the "
-                f"graph:\n{self.graph}"
+                f"output names: got {unknown}, expected scopes or values of the graph:\n"
+                f"{self.graph}"
             )
         outputs = tuple(known[name] for name in names)
         self.graph = Graph(self.graph.inputs, outputs, self.graph.nodes).without_dead_nodes()
@@ -167,8 +182,7 @@ def _check_inputs(ctx: Context, values: Sequence[Value], tensors: Sequence[Any])
     if len(kinds) > 1:
         raise ConversionError(
             f"inputs: torch tensors and symbolic tensors are mixed (context {ctx.name!r}); pass "
-            "one kind, constants as "
-            "ctx.constant(tensor)"
+            "one kind, constants as ctx.constant(tensor)"
         )
     for position, (value, tensor) in enumerate(zip(values, tensors)):
         symbolic = ctx.is_tensor(tensor)
@@ -178,16 +192,15 @@ def _check_inputs(ctx: Context, values: Sequence[Value], tensors: Sequence[Any])
         if value.shape is not None and (len(shape) != len(value.shape) or not fits):
             raise InputMismatchError(
                 f"input {position} ({value.name}): got {dtype}{list(map(str, shape))}, expected "
-                f"{value.dtype} with "
-                f"{len(value.shape)} dimensions as in the example, {list(value.shape)}"
+                f"{value.dtype} with {len(value.shape)} dimensions as in the example, "
+                f"{list(value.shape)}"
             )
 
 
 def _convert(
     module: Any, example_inputs: Any, param_exclude: str | None, param_include: str | None,
     output_names: Sequence[str] | None, input_tensors: Sequence[Any] | None,
-    input_names: Sequence[str] | None,
-    verbose: bool,
+    input_names: Sequence[str] | None, verbose: bool,
 ) -> tuple[Any, GraphModule]:  # fmt: skip
     graph_module = GraphModule(module, example_inputs, param_exclude, param_include)
     ctx = current_context()
@@ -226,22 +239,22 @@ def torch2trt(
     Returns:
         The trace and the graph module; ``graph_module.get_resolved_outputs()`` are the output
         tensors, to be marked with ``network.mark_output``.
+
+    Raises:
+        ConversionError: outside ``trt_network``.
+
+    Example:
+        with torch2trt.trt_network(network):
+            trace, graph_module = torch2trt.torch2trt(net, x, input_names=["image"])
+            network.mark_output(graph_module.get_resolved_outputs())
     """
     if not current_context().is_tensorrt:
         raise ConversionError(
             "torch2trt needs an active network; call it inside `with "
             "torch2trt.trt_network(network):`"
         )
-    return _convert(
-        module,
-        example_inputs,
-        param_exclude,
-        param_include,
-        output_names,
-        input_tensors,
-        input_names,
-        verbose,
-    )
+    options = output_names, input_tensors, input_names, verbose
+    return _convert(module, example_inputs, param_exclude, param_include, *options)
 
 
 def torch2tvm(
@@ -266,18 +279,18 @@ def torch2tvm(
     Returns:
         The trace and the graph module: ``get_resolved_outputs()`` are the output expressions,
         ``graph_module.context.tvm_weight_dict`` holds the weights by variable.
+
+    Raises:
+        ConversionError: outside ``tvm_network``.
+
+    Example:
+        with torch2trt.tvm_network() as context:
+            trace, graph_module = torch2trt.torch2tvm(net, x, input_names=["image"])
+            module = context.finish([graph_module.get_resolved_outputs()])
     """
     if not current_context().is_tvm:
         raise ConversionError(
             "torch2tvm needs an active function; call it inside `with torch2trt.tvm_network():`"
         )
-    return _convert(
-        module,
-        example_inputs,
-        param_exclude,
-        param_include,
-        output_names,
-        input_tensors,
-        input_names,
-        verbose,
-    )
+    options = output_names, input_tensors, input_names, verbose
+    return _convert(module, example_inputs, param_exclude, param_include, *options)

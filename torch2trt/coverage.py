@@ -1,6 +1,4 @@
-"""What of a program each backend can express, and how: a dry run that goes on behind every
-refusal.
-"""
+"""What of a program each backend can express, and how: a dry run that goes on behind refusals."""
 
 from __future__ import annotations
 
@@ -111,8 +109,7 @@ class Coverage:
 def coverage(
     module: Callable[..., Any], inputs: Any, *, kwargs: Mapping[str, Any] | None = None
 ) -> Coverage:
-    """Ask every installed backend how it takes each node of a program. Nothing is built or
-    compiled.
+    """Ask every installed backend how it takes each node of a program. Nothing is compiled.
 
     Args:
         module: an ``nn.Module``, a ``ScriptModule`` or a function of tensors.
@@ -126,6 +123,11 @@ def coverage(
     Raises:
         ConversionError, UnsupportedOpError: the program cannot be traced into a graph at all, see
             ``GraphModule``.
+
+    Example:
+        report = torch2trt.coverage(net, x)
+        print(report)
+        report.refused("tensorrt")  # the rows of nodes that TensorRT does not take
     """
     traced = GraphModule(module, inputs, example_kwargs=kwargs)
     found: dict[str, dict[str, Support]] = {"torch": _in_torch(traced.graph)}
@@ -160,9 +162,7 @@ def _fill_fused(graph: Graph, found: dict[str, Support]) -> dict[str, Support]:
 
 
 class _DryRun(ABC):
-    """A walk that takes note of what each node becomes, and replaces what is refused by new
-    inputs.
-    """
+    """A walk that notes what each node becomes, and replaces what is refused by new inputs."""
 
     ctx: Context
 
@@ -288,9 +288,7 @@ def _counted(names: Sequence[str]) -> list[str]:
 
 
 def _table(kinds: Mapping[str, Sequence[Row]], backends: Sequence[str]) -> list[str]:
-    """A line per kind: count, and per backend how many nodes it takes and what the first of them
-    becomes.
-    """
+    """A line per kind: count, and per backend the nodes it takes and what the first one becomes."""
     lines = []
     for name, rows in kinds.items():
         lines.append(f"{len(rows):5} {name}")

@@ -63,6 +63,13 @@ class TensorRTModule(CompiledModule):
 
     Raises:
         ConversionError: an argument means nothing.
+
+    Example:
+        class Scaled(torch2trt.TensorRTModule):
+            def forward(self, x, scale=2.0):
+                return x * scale
+
+        y = Scaled(max_batchsize=8, dtype="float16").eval()(x)
     """
 
     def __init__(
@@ -155,7 +162,13 @@ class TensorRTModule(CompiledModule):
     def simulate(self, *args: Any, **kwargs: Any) -> Any:
         """What the engine would give, computed on the CPU from the network definition.
 
-        Needs TensorRT-RTX or TensorRT, and no GPU. Outputs are on the CPU.
+        Needs TensorRT-RTX or TensorRT, and no GPU.
+
+        Args:
+            *args, **kwargs: inputs, as ``forward`` takes them.
+
+        Returns:
+            What ``forward`` returns, on the CPU.
         """
         from .simulate import simulate
 
@@ -182,11 +195,22 @@ class TensorRTModule(CompiledModule):
         container.write(path, {**description, "extra": extra}, plan)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the engine that was used last, with its weights, see ``torch2trt.saved.load``."""
+        """Write the engine that was used last, with its weights, see ``torch2trt.saved.load``.
+
+        Args:
+            path: the engine file.
+
+        Raises:
+            Torch2TrtError: the module has no engine, or is called with types of the user's own.
+        """
         save(self, path)
 
     def profile(self, *args: Any, **kwargs: Any) -> LayerTimes:
-        """The time of each layer of the engine for these inputs; print it for a table."""
+        """The time of each layer of the engine; print it for a table.
+
+        Args:
+            *args, **kwargs: inputs, as ``forward`` takes them.
+        """
         self(*args, **kwargs)
         context = InferenceContext(self.latest_variant().program.engine)
         arrays = [tensor.cpu().numpy() for tensor in _tensors(args, kwargs)]
@@ -210,7 +234,12 @@ class TensorRTModuleWrapper(_Wrapper, TensorRTModule):
     """Any module, run by TensorRT in eval mode.
 
     Args:
-        net: the module; then `max_batchsize`, `workspace` and so on as for ``TensorRTModule``.
+        net: the module.
+        *args, **kwargs: `max_batchsize`, `workspace` and so on as for ``TensorRTModule``.
+
+    Example:
+        module = torch2trt.TensorRTModuleWrapper(net, max_batchsize=8).eval()
+        y = module(x)  # builds the engine, then runs it
     """
 
 
@@ -231,6 +260,16 @@ class TVMModule(CompiledModule):
             `dtype` asks for it: a relative error above 1e-4 (float32), 5e-3 (tf32), 2e-2 (float16)
             or 1e-1 (bfloat16) is a warning, values that are not finite where PyTorch's are is an
             error.
+
+    Raises:
+        ConversionError: an argument means nothing.
+
+    Example:
+        class Doubled(torch2trt.TVMModule):
+            def forward(self, x):
+                return x * 2
+
+        y = Doubled().eval()(x)
     """
 
     def __init__(
@@ -275,6 +314,9 @@ class TVMModule(CompiledModule):
         their share of the whole; the slowest comes first. Times are those of single steps: on CUDA
         without a graph.
 
+        Args:
+            *args, **kwargs: inputs, as ``forward`` takes them.
+
         Raises:
             Torch2TrtError: the program has no schedules of ours (Relay, or dynamic shapes on CUDA).
         """
@@ -286,7 +328,12 @@ class TVMModuleWrapper(_Wrapper, TVMModule):
     """Any module, run by TVM in eval mode.
 
     Args:
-        net: the module; then `graph_post_fn`, `input_names` and so on as for ``TVMModule``.
+        net: the module.
+        *args, **kwargs: `graph_post_fn`, `input_names` and so on as for ``TVMModule``.
+
+    Example:
+        module = torch2trt.TVMModuleWrapper(net).eval()
+        y = module(x)  # compiles, then runs the program
     """
 
 

@@ -25,8 +25,7 @@ _BUILTIN: dict[str, Handler] = {}
 
 
 class Op:
-    """A built-in operator. Call it as ``op(ctx, *arguments)`` from another operator, constants give
-    constants.
+    """A built-in operator, called as ``op(ctx, *arguments)`` from others; constants give constants.
 
     Attributes:
         names: the ATen names it serves, "aten::sum.dim_IntList" or "aten::sum" for all overloads.
@@ -70,16 +69,13 @@ class Op:
         return register
 
     def handler(self, inputs: Sequence[Any], attributes: Mapping[str, Any], scope: str) -> list:
-        """The handler of this operator: a tuple of the emitter is several outputs, anything else is
-        one.
-        """
+        """The handler of this operator: a tuple of the emitter is several outputs."""
         result = self(current_context(), *inputs)
         return list(result) if isinstance(result, tuple) else [result]
 
 
 def op(*names: str, numbers: Callable[..., Any] | None = None) -> Callable[[Emitter], Op]:
-    """Decorator: make a function ``(ctx, *arguments)`` the built-in operator of the given ATen
-    names.
+    """Decorator: make a function ``(ctx, *arguments)`` the built-in operator of some ATen names.
 
     Args:
         numbers: what the operator does to sizes, which the trace holds as 0-d tensors (``x.size(0)
@@ -96,9 +92,7 @@ def op(*names: str, numbers: Callable[..., Any] | None = None) -> Callable[[Emit
 
 
 def builtin_handler(*kinds: str) -> Callable[[Handler], Handler]:
-    """Decorator: a built-in handler that does not depend on the backend (lists, tuples,
-    numbers).
-    """
+    """Decorator: a built-in handler for all backends alike (of lists, tuples, numbers)."""
 
     def register(handler: Handler) -> Handler:
         for kind in kinds:
@@ -124,6 +118,11 @@ def register_node_handler(*kinds: str) -> Callable[[Handler], Handler]:
     The handler is called as ``handler(inputs, attributes, scope)`` in every mode: ``inputs`` are
     the arguments in the order of the ATen schema, ``scope`` is a unique readable name. It returns
     the list of the node's outputs.
+
+    Example:
+        @torch2trt.register_node_handler("aten::my_relu")
+        def my_relu(inputs, attributes, scope):
+            return torch2trt.get_node_handler("aten::relu")(inputs, attributes, scope)
     """
 
     def register(handler: Handler) -> Handler:
@@ -162,8 +161,15 @@ def builtin(kind: str, overload: str = "") -> Handler | None:
 def get_node_handler(kind: str, overload: str = "") -> Handler:
     """The built-in handler of a node kind, to be wrapped by your own.
 
+    Args:
+        kind: "aten::sum", or with its overload "aten::sum.dim_IntList".
+        overload: the overload, where it is not a part of `kind`.
+
     Raises:
         ConversionError: there is none.
+
+    Example:
+        (y,) = torch2trt.get_node_handler("aten::relu")([x], {}, "relu")
     """
     kind, _, inline = kind.partition(".")
     handler = builtin(kind, overload or inline)
@@ -191,9 +197,8 @@ def has_symbolic(ctx: Any, values: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def torch_operator(name: str) -> Any:
-    """The PyTorch operator "aten::sum.dim_IntList" (one overload) or "aten::sum" (resolved per
-    call), None if unknown.
-    """
+    """The PyTorch operator "aten::sum.dim_IntList" (one overload) or "aten::sum" (resolved at each
+    call); None if unknown."""
     kind, _, overload = name.partition(".")
     namespace, _, base = kind.partition("::")
     packet = getattr(getattr(torch.ops, namespace), base, None)
@@ -228,9 +233,7 @@ def run_torch(
 
 
 def _numbers_to_tensors(operator: Any, arguments: Sequence[Any]) -> Sequence[Any]:
-    """Python numbers where the schema wants tensors: as tensors that do not change the type
-    promotion of the rest.
-    """
+    """Python numbers where the schema wants tensors: as tensors that leave type promotion alone."""
     numbers = (bool, int, float, complex)
     slots = [
         i

@@ -116,6 +116,11 @@ def save(module: TensorRTModule, path: str | os.PathLike[str]) -> None:
 
     Raises:
         Torch2TrtError: the module has no engine, or is called with types of the user's own.
+
+    Example:
+        module = torch2trt.TensorRTModuleWrapper(net).eval()
+        y = module(x)
+        torch2trt.save(module, "net.engine")
     """
     variant = module.latest_variant()
     call = describe_call(variant.graph, variant.program.inputs)
@@ -134,8 +139,14 @@ def load(
         device: a CUDA device, by default the current one.
         cuda_graph: see ``TorchInferenceContext``.
 
+    Returns:
+        A module that is called as the saved one was.
+
     Raises:
         EngineFileError: damaged, or made for another TensorRT version or GPU.
         BackendUnavailableError: engines do not run on this machine.
+
+    Example:
+        y = torch2trt.load("net.engine")(x)
     """
     return LoadedModule(Engine.load(path, device), cuda_graph)

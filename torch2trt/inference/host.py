@@ -28,6 +28,12 @@ class InferenceContext:
         cuda_device: the engine's CUDA device, by default the current one.
         cuda_context: a pycuda context in which the engine was made; it is pushed for each call.
             Without it everything lives in the device's primary context, as with PyTorch.
+
+    Example:
+        context = torch2trt.InferenceContext(engine)
+        y = context.inference_async(image=x.numpy())["y"]
+        context.inference(image=x.numpy())
+        print(context.profile())
     """
 
     def __init__(
@@ -65,7 +71,11 @@ class InferenceContext:
         return self._run(inputs, named, None)
 
     def inference(self, *inputs: Any, **named: Any) -> dict[str, np.ndarray[Any, Any]]:
-        """The same with each layer timed, see ``profile``; timing makes the run slower."""
+        """The same with each layer timed, see ``profile``; timing makes the run slower.
+
+        Args:
+            *inputs, **named: as for ``inference_async``.
+        """
         profiler = create_profiler()
         outputs = self._run(inputs, named, profiler)
         self._times.last = LayerTimes(tuple(profiler.rows), self.engine.extra.get("sources", {}))

@@ -36,6 +36,10 @@ class TorchInferenceContext:
         device: the engine's CUDA device, by default the current one.
         cuda_graph: record a CUDA graph for each set of input shapes and replay it. Costs a copy of
             inputs and outputs, saves the launches. For the 8 latest sets of shapes.
+
+    Example:
+        context = torch2trt.TorchInferenceContext(engine, cuda_graph=True)
+        y = context.inference_async(x.cuda())["y"]
     """
 
     def __init__(
@@ -56,7 +60,13 @@ class TorchInferenceContext:
             )
 
     def run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Enqueue the engine; the outputs in network order.
+        """Enqueue the engine.
+
+        Args:
+            *inputs: CUDA tensors in the engine's order.
+
+        Returns:
+            The outputs in the engine's order.
 
         Raises:
             InputMismatchError: names the input whose number, shape, dtype or device does not fit.
@@ -74,6 +84,12 @@ class TorchInferenceContext:
 
     def prepare(self, inputs: Sequence[torch.Tensor]) -> Callable[..., Sequence[torch.Tensor]]:
         """`run` without its checks, for tensors of the same number, shapes, dtypes and device.
+
+        Args:
+            inputs: examples of these tensors.
+
+        Returns:
+            A function of such tensors that gives the outputs in the engine's order.
 
         Raises:
             InputMismatchError: the engine does not take such inputs.
@@ -120,7 +136,11 @@ class TorchInferenceContext:
         return {s.name: y for s, y in zip(self.engine.outputs, self.run(*inputs))}
 
     def inference(self, *inputs: torch.Tensor, **named: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The same as ``inference_async``, and wait for the stream."""
+        """The same as ``inference_async``, and wait for the stream.
+
+        Args:
+            *inputs, **named: as for ``inference_async``.
+        """
         outputs = self.inference_async(*inputs, **named)
         (self._stream or torch.cuda.current_stream(self._device)).synchronize()
         return outputs

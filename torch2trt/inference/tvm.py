@@ -29,6 +29,13 @@ class TVMInference:
         device: a torch device; by default "cpu".
         input_names: names of the inputs, in order; by default those of the program.
         function: the function of the program to run.
+
+    Example:
+        with torch2trt.tvm_network() as context:
+            trace, graph_module = torch2trt.torch2tvm(net, x)
+            module = context.finish([graph_module.get_resolved_outputs()])
+        program = compile_cpu(module, params=list(context.tvm_weight_dict.values()))
+        y = torch2trt.TVMInference(program, input_names=["image"])(x)["output0"]
     """
 
     def __init__(
@@ -60,6 +67,9 @@ class TVMInference:
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Exchange the weights.
 
+        Args:
+            params: new values by parameter name.
+
         Raises:
             InputMismatchError: a name that the program does not have.
         """
@@ -70,6 +80,9 @@ class TVMInference:
 
     def run(self, *inputs: Any) -> list[Any]:
         """Run on inputs in order.
+
+        Args:
+            *inputs: torch tensors or numpy arrays.
 
         Returns:
             The outputs in order, torch tensors if any input was one, else numpy arrays.
@@ -92,11 +105,23 @@ class TVMInference:
         return outputs if from_torch else [y.cpu().numpy() for y in outputs]
 
     def inference(self, *inputs: Any, **named: Any) -> dict[str, Any]:
-        """Run on inputs by position or name; the outputs as ``output0``, ``output1``, ..."""
+        """Run on inputs by position or name.
+
+        Args:
+            *inputs: torch tensors or numpy arrays.
+            **named: further inputs by name.
+
+        Returns:
+            The outputs as ``output0``, ``output1``, ..., in the kind of array that came in.
+
+        Raises:
+            InputMismatchError: the number, name, shape, dtype or device of the inputs does not fit.
+        """
         unknown = [name for name in named if name not in self.input_names[len(inputs) :]]
         if unknown:
+            expected = ", ".join(self.input_names)
             raise InputMismatchError(
-                f"inputs {unknown} are unknown or given twice, expected {', '.join(self.input_names)}"
+                f"inputs {unknown} are unknown or given twice, expected {expected}"
             )
         rest = [named[name] for name in self.input_names[len(inputs) :] if name in named]
         return {f"output{i}": y for i, y in enumerate(self.run(*inputs, *rest))}
@@ -123,8 +148,9 @@ class TVMInference:
                 )
             return aligned(value.detach())
         if not isinstance(value, (np.ndarray, np.generic)):
+            kind = type(value).__name__
             raise InputMismatchError(
-                f"input {name!r}: got {type(value).__name__}, expected a torch tensor or numpy array"
+                f"input {name!r}: got {kind}, expected a torch tensor or numpy array"
             )
         return self._weight(value)
 

@@ -65,6 +65,13 @@ def simulate(
             declared.
         SimulationError: a layer has no deterministic definition, is used outside of it, or computes
             another shape or dtype than the network declares.
+
+    Example:
+        image = network.add_input("image", trt.float32, tuple(x.shape))
+        y = network.add_activation(image, trt.ActivationType.RELU).get_output(0)
+        y.name = "y"
+        network.mark_output(y)
+        torch2trt.simulate(network, {"image": x})["y"]
     """
     definition = Definition(network, weights or {})
     scope = Scope(definition, _bind(definition.inputs, inputs))
