@@ -249,5 +249,12 @@ def _numbers_to_tensors(operator: Any, arguments: Sequence[Any]) -> Sequence[Any
         dtype = torch.result_type(tensors[0], number) if tensors else None
         if dtype is not None and dtype.is_floating_point and isinstance(number, int):
             dtype = None  # an integer leaves the type of a float; it may be a count or an index
-        converted[slot] = torch.tensor(number, dtype=dtype)
+        converted[slot] = as_tensor(number, dtype)
     return converted
+
+
+def as_tensor(number: bool | int | float | complex, dtype: torch.dtype | None) -> torch.Tensor:
+    """A number as a tensor; an integer out of the range of the dtype wraps, as in PyTorch."""
+    if dtype is None or dtype.is_floating_point or dtype.is_complex:
+        return torch.tensor(number, dtype=dtype)
+    return torch.tensor(number).to(dtype)

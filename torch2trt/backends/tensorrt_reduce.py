@@ -48,7 +48,8 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.uint8, torch.int8):
             return self.back(self.reduce(name, self.cast(x, torch.int32), axes, keepdim), dtype)
-        operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
+        empty = name == "any" and 0 in self.shape(x)  # of nothing, the maximum is not "no"
+        operation = getattr(self.trt.ReduceOperation, _REDUCE["sum" if empty else name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:

@@ -71,6 +71,10 @@ class MathPrimitives(TVMContext):
             return x
         if name == "bitwise_not" and dtype == torch.bool:
             name = "logical_not"
+        if dtype == torch.uint8 and name == "neg":
+            return self.binary("sub", self.literal(torch.zeros((), dtype=dtype)), x)
+        if dtype == torch.uint8 and name == "sign":
+            return self.cast(self.cast(x, torch.bool), dtype)
         if name in UNARY:
             return self.emit(self.op(UNARY[name])(x))
         if name in UNARY_TE:
@@ -84,6 +88,9 @@ class MathPrimitives(TVMContext):
             raise self.refuse(f"{name} of two dtypes: {dtype} and {self.dtype(b)}")
         if dtype == torch.bool and name in COMPARISONS:
             a, b = self.cast(a, torch.uint8), self.cast(b, torch.uint8)
+        if name == "pow" and dtype == torch.uint8:
+            a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
+            return self.cast(self.binary("pow", a, b), dtype)
         if name == "pow" and not dtype.is_floating_point:
             return self.te_index(T.integer_power, a, b, name="integer_power")
         if name == "truncdiv" and dtype.is_floating_point:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, dtype, dtype_of, shape, tensor, to_float
+from .common import axis, dtype, dtype_of, shape, tensor, to_float, widened
 from .elementwise import (
     abs_,
     add,
@@ -66,9 +66,11 @@ def prelu(ctx, x, weight):
 @op("aten::elu")
 def elu(ctx, x, alpha=1, scale=1, input_scale=1):
     """elu(Tensor self, Scalar alpha=1, Scalar scale=1, Scalar input_scale=1) -> Tensor"""
+    kind, x = dtype(ctx, x), widened(ctx, x)
     scaled = x if input_scale == 1 else mul(ctx, x, input_scale)
     negative = mul(ctx, sub(ctx, exp(ctx, scaled), 1), alpha * scale)
-    return where(ctx, gt(ctx, x, 0), x if scale == 1 else mul(ctx, x, scale), negative)
+    result = where(ctx, gt(ctx, x, 0), x if scale == 1 else mul(ctx, x, scale), negative)
+    return tensor(ctx, result, kind)
 
 
 @op("aten::selu")
@@ -86,9 +88,11 @@ def celu(ctx, x, alpha=1.0):
 @op("aten::softplus")
 def softplus(ctx, x, beta=1, threshold=20):
     """softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor"""
+    kind, x = dtype(ctx, x), widened(ctx, x)
     scaled = x if beta == 1 else mul(ctx, x, beta)
     soft = log1p(ctx, exp(ctx, clamp(ctx, scaled, None, threshold)))
-    return where(ctx, gt(ctx, scaled, threshold), x, soft if beta == 1 else div(ctx, soft, beta))
+    soft = soft if beta == 1 else div(ctx, soft, beta)
+    return tensor(ctx, where(ctx, gt(ctx, scaled, threshold), x, soft), kind)
 
 
 @op("aten::softsign")
@@ -124,11 +128,14 @@ def hardswish(ctx, x):
 @op("aten::gelu")
 def gelu(ctx, x, approximate="none"):
     """gelu(Tensor self, *, str approximate='none') -> Tensor"""
+    kind = dtype(ctx, x)
+    x = widened(ctx, x)  # the sum with 1 cancels for negative numbers
     if approximate == "tanh":
         inner = mul(ctx, x, add(ctx, mul(ctx, mul(ctx, x, x), 0.044715), 1))
-        half = mul(ctx, x, 0.5)
-        return mul(ctx, half, add(ctx, tanh(ctx, mul(ctx, inner, math.sqrt(2 / math.pi))), 1))
-    return mul(ctx, mul(ctx, x, 0.5), add(ctx, erf(ctx, mul(ctx, x, math.sqrt(0.5))), 1))
+        curve = tanh(ctx, mul(ctx, inner, math.sqrt(2 / math.pi)))
+    else:
+        curve = erf(ctx, mul(ctx, x, math.sqrt(0.5)))
+    return tensor(ctx, mul(ctx, mul(ctx, x, 0.5), add(ctx, curve, 1)), kind)
 
 
 @op("aten::glu")

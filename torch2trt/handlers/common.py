@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..registry import as_tensor
+
 # The numbers TorchScript writes for dtypes (c10::ScalarType).
 _SCALAR_TYPES = {
     0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64,
@@ -116,7 +118,7 @@ def tensor(ctx: Any, value: Any, dtype: torch.dtype | None = None) -> Any:
         return value if dtype is None else value.to(dtype)
     if ctx.is_dim(value):
         return tensor(ctx, ctx.reshape(ctx.size_tensor([value]), []), dtype)
-    return ctx.literal(torch.tensor(value, dtype=dtype))
+    return ctx.literal(as_tensor(value, dtype))
 
 
 def full(ctx: Any, sizes: Sequence[Any], value: Any, dtype: torch.dtype) -> Any:

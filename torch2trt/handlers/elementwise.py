@@ -7,7 +7,16 @@ import operator
 import torch
 
 from ..registry import op
-from .common import dtype, dtype_of, promote, promote_floats, result_type, tensor, to_float
+from .common import (
+    dtype,
+    dtype_of,
+    promote,
+    promote_floats,
+    result_type,
+    tensor,
+    to_float,
+    widened,
+)
 
 
 def unary(*names: str, primitive: str, floats: bool = False):
@@ -85,10 +94,10 @@ def round_decimals(ctx, x, decimals=0):
     """round.decimals(Tensor self, *, int decimals) -> Tensor"""
     if decimals == 0:
         return round_(ctx, x)
+    kind, x = dtype(ctx, x), widened(ctx, x)
     factor = 10.0 ** abs(decimals)
-    if decimals > 0:
-        return div(ctx, round_(ctx, mul(ctx, x, factor)), factor)
-    return mul(ctx, round_(ctx, div(ctx, x, factor)), factor)
+    scale, back = (mul, div) if decimals > 0 else (div, mul)
+    return tensor(ctx, back(ctx, round_(ctx, scale(ctx, x, factor)), factor), kind)
 
 
 def binary(*names: str, primitive: str, numbers=None, of_bools: str | None = None):

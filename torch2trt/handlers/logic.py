@@ -189,8 +189,7 @@ def copysign(ctx, x, other):
 def heaviside(ctx, x, values):
     """heaviside(Tensor self, Tensor values) -> Tensor"""
     kind = result_type(ctx, x, values)
-    step = where(ctx, isnan(ctx, x), x, tensor(ctx, gt(ctx, x, 0), kind))
-    return where(ctx, eq(ctx, x, 0), values, step)
+    return where(ctx, eq(ctx, x, 0), values, tensor(ctx, gt(ctx, x, 0), kind))
 
 
 @op("aten::nan_to_num")

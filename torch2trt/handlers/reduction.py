@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..registry import op
-from .common import axes, axis, dtype_of, full, is_size, numel, rank, shape, tensor, to_float
+from .common import axes, axis, dtype, dtype_of, full, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import div, mul, sqrt, sub
 from .shape import reshape
 
@@ -126,16 +126,22 @@ def argmin(ctx, x, dim=None, keepdim=False):
     return _arg(ctx, "min", x, dim, keepdim)
 
 
+def _truth(ctx, name, x, dim, keepdim):
+    """uint8 is the one dtype whose answer is not a bool."""
+    kind = torch.uint8 if dtype(ctx, x) == torch.uint8 else torch.bool
+    return tensor(ctx, _reduce(ctx, name, tensor(ctx, x, torch.bool), dim, keepdim), kind)
+
+
 @op("aten::all", "aten::all.dim", "aten::all.dims")
 def all_(ctx, x, dim=None, keepdim=False):
     """all.dim(Tensor self, int dim, bool keepdim=False) -> Tensor"""
-    return _reduce(ctx, "all", tensor(ctx, x, torch.bool), dim, keepdim)
+    return _truth(ctx, "all", x, dim, keepdim)
 
 
 @op("aten::any", "aten::any.dim", "aten::any.dims")
 def any_(ctx, x, dim=None, keepdim=False):
     """any.dim(Tensor self, int dim, bool keepdim=False) -> Tensor"""
-    return _reduce(ctx, "any", tensor(ctx, x, torch.bool), dim, keepdim)
+    return _truth(ctx, "any", x, dim, keepdim)
 
 
 @op("aten::topk")

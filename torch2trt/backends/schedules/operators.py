@@ -251,7 +251,8 @@ def _dense_conv(rw: Rewriter, image: Any, weight: Value, spec: conv.ConvSpec) ->
 def _dense(rw: Rewriter, x: Any, weight: Any, name: str) -> Any:
     """x (..., K) times a weight (K, N)."""
     depth, columns = weight.shape
-    tile = matmul.dense_tile(prod(static_shape(x)[:-1]), columns, depth, rw.cpu)
+    rows = max(1, prod(static_shape(x)[:-1]))
+    tile = matmul.dense_tile(rows, columns, depth, rw.cpu)
     shape = (-(-columns // tile.panel), depth, tile.panel)
     packed = weight.then("dense", tile.panel, shape=shape)
     return rw.tensor(matmul.dense, x, rw.argument(packed), columns, tile, name=name)
