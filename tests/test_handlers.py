@@ -1,46 +1,26 @@
-"""Handlers of the user: the one from README, wrapping a built-in one, overloads and in-place
-names.
-"""
+"""Handlers of the user: on all backends, around a built-in one, overloads and in-place names."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from runners import run_tensorrt, run_tvm
+from runners import RUNNERS, run_tensorrt
 
 import torch2trt
-from torch2trt import (
-    current_context,
-    get_node_handler,
-    has_trt_tensor,
-    has_tvm_tensor,
-    register_node_handler,
-)
+from torch2trt import get_node_handler, register_node_handler
 from torch2trt.core import GraphModule
 from torch2trt.registry import Op, op, operators, unregister_node_handler
 
 
 @pytest.fixture
-def readme_handler():
+def scopes():
+    """The scopes with which a handler of ``aten::sum`` was called."""
     calls = []
 
     @register_node_handler("aten::sum")
     def aten_sum(inputs, attributes, scope):
-        x, dim, keepdim = inputs[:3]
         calls.append(scope)
-        ctx = current_context()
-        if ctx.is_tensorrt and has_trt_tensor(inputs):
-            from torch2trt.backends.trt_api import trt
-
-            axes = sum(1 << (d % len(x.shape)) for d in dim)
-            layer = ctx.network.add_reduce(x, trt().ReduceOperation.SUM, axes, bool(keepdim))
-            layer.name = scope
-            output = layer.get_output(0)
-            output.name = scope
-            return [output]
-        if ctx.is_tvm and has_tvm_tensor(inputs):
-            return [ctx.op("sum")(x, dim, keepdims=bool(keepdim))]
-        return [torch.sum(x, dim, keepdim=bool(keepdim))]
+        return get_node_handler("aten::sum.dim_IntList")(inputs, attributes, scope)
 
     yield calls
     unregister_node_handler("aten::sum")
@@ -50,17 +30,11 @@ def program(x):
     return torch.relu(x).sum((1, -1), keepdim=True) * 2
 
 
-@pytest.mark.parametrize("run", [run_tensorrt, run_tvm], ids=["tensorrt", "tvm"])
-def test_readme_handler_on_a_backend(readme_handler, run):
+@pytest.mark.parametrize("backend", RUNNERS)
+def test_a_handler_is_called_on_every_backend(scopes, backend):
     x = torch.randn(2, 3, 4)
-    torch.testing.assert_close(run(program, [x])[0], program(x))
-    assert readme_handler == ["sum"]
-
-
-def test_readme_handler_in_debug_mode(readme_handler):
-    x = torch.randn(2, 3, 4)
-    torch.testing.assert_close(GraphModule(program, x)(x), program(x))
-    assert readme_handler == ["sum"]
+    torch.testing.assert_close(RUNNERS[backend](program, [x])[0], program(x))
+    assert scopes == ["sum"]
 
 
 def test_a_handler_wraps_the_built_in_one():

@@ -52,30 +52,20 @@ case(
     PLACES,
 )
 UNIQUE = torch.tensor([[2, 0, 1, 1], [0, 1, 2, 0]])
-case(
-    "scatter",
-    lambda c, x, i, s: c.scatter(x, i, s, 0, None),
-    lambda x, i, s: x.scatter(0, i, s),
-    normal(3, 4),
-    UNIQUE,
-    normal(2, 4, seed=1),
-)
-case(
-    "scatter-smaller",
-    lambda c, x, i, s: c.scatter(x, i, s, 0, None),
-    lambda x, i, s: x.scatter(0, i, s),
-    normal(3, 6),
-    UNIQUE,
-    normal(2, 4, seed=1),
-)
-case(
-    "scatter-bool",
-    lambda c, x, i, s: c.scatter(x, i, s, 0, None),
-    lambda x, i, s: x.scatter(0, i, s),
-    normal(3, 4) > 0,
-    UNIQUE,
-    normal(2, 4, seed=1) > 0,
-)
+SOURCE = normal(2, 4, seed=1)
+for name, x, source in (
+    ("scatter", normal(3, 4), SOURCE),
+    ("scatter-smaller", normal(3, 6), SOURCE),
+    ("scatter-bool", normal(3, 4) > 0, SOURCE > 0),
+):
+    case(
+        name,
+        lambda c, x, i, s: c.scatter(x, i, s, 0, None),
+        lambda x, i, s: x.scatter(0, i, s),
+        x,
+        UNIQUE,
+        source,
+    )
 for reduction, torch_name in (
     ("add", "sum"),
     ("multiply", "prod"),

@@ -74,6 +74,14 @@ CONVOLUTIONS = {
     "3d": (3, (4, 3, 3, 2, 1), (1, 2, 1), ((1, 1), (0, 0), (0, 0)), (1, 1, 1), 1),
 }
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def constant_and_symbolic(name, emit, reference, x, w, b):
+    """Two cases: weight and bias as constants, and as inputs of the network."""
+    case(name, lambda c, x: emit(c, x, w, b), lambda x: reference(x, w, b), x, atol=1e-5)
+    case(f"{name}-symbolic", emit, reference, x, w, b, atol=1e-5)
+
+
 for name, (rank, shape, *rest) in CONVOLUTIONS.items():
     stride, padding, dilation, groups = rest
 
@@ -85,22 +93,8 @@ for name, (rank, shape, *rest) in CONVOLUTIONS.items():
         return CONV[rank](F.pad(x, amounts), w, b, stride, 0, dilation, groups)
 
     x, w, b = normal(2, 3, *(7, 6, 5)[:rank]), normal(*shape, seed=1), normal(shape[0], seed=2)
-    case(
-        f"conv-{name}",
-        lambda c, x, w=w, b=b, r=rest: c.conv(x, w, b, *r),
-        lambda x, w=w, b=b, f=torch_conv: f(x, w, b),
-        x,
-        atol=1e-5,
-    )
-    case(
-        f"conv-{name}-symbolic",
-        lambda c, x, w, b, r=rest: c.conv(x, w, b, *r),
-        torch_conv,
-        x,
-        w,
-        b,
-        atol=1e-5,
-    )
+    emit = lambda c, x, w, b, r=rest: c.conv(x, w, b, *r)  # noqa: E731
+    constant_and_symbolic(f"conv-{name}", emit, torch_conv, x, w, b)
     if name in ("plain", "1d"):
         for dtype, tolerance in ((torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
             case(
@@ -131,41 +125,15 @@ DECONVOLUTIONS = {
 DECONV = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 for name, (rank, shape, *rest) in DECONVOLUTIONS.items():
     stride, padding, extra, dilation, groups = rest
-    x, w, b = (
-        normal(2, 3, *(5, 4, 3)[:rank]),
-        normal(*shape, seed=1),
-        normal(shape[1] * groups, seed=2),
-    )
-
-    def torch_deconv(
-        x,
-        w,
-        b,
-        rank=rank,
-        stride=stride,
-        padding=padding,
-        extra=extra,
-        groups=groups,
-        dilation=dilation,
-    ):
-        """torch's transposed convolution."""
-        return DECONV[rank](x, w, b, stride, padding, extra, groups, dilation)
-
-    case(
+    options = stride, padding, extra, groups, dilation
+    x, w = normal(2, 3, *(5, 4, 3)[:rank]), normal(*shape, seed=1)
+    constant_and_symbolic(
         f"deconv-{name}",
-        lambda c, x, w=w, b=b, r=rest: c.conv_transpose(x, w, b, *r),
-        lambda x, w=w, b=b, f=torch_deconv: f(x, w, b),
-        x,
-        atol=1e-5,
-    )
-    case(
-        f"deconv-{name}-symbolic",
         lambda c, x, w, b, r=rest: c.conv_transpose(x, w, b, *r),
-        torch_deconv,
+        lambda x, w, b, f=DECONV[rank], r=options: f(x, w, b, *r),
         x,
         w,
-        b,
-        atol=1e-5,
+        normal(shape[1] * groups, seed=2),
     )
 POOLS = [
     (kernel, stride, padding, ceil_mode)

@@ -6,7 +6,11 @@ import torch.nn.functional as F
 
 from .harness import BAD, BF16, BOOL, F16, INF, NAN, in_float32, rand, row
 
-HOLED = rand(1, 2, 9, 7).masked_fill(rand(1, 2, 9, 7) > 1.2, NAN).masked_fill(rand(1, 2, 9, 7) < 0.3, -INF)
+HOLED = rand(1, 2, 9, 7).masked_fill(rand(1, 2, 9, 7) > 1.2, NAN)
+HOLED = HOLED.masked_fill(rand(1, 2, 9, 7) < 0.3, -INF)
+MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
 for name, x, kernel, stride, padding, dilation in (
     ("1d", rand(2, 3, 11), [3], [2], [1], [1]),
     ("1d_even", rand(2, 3, 10), [3], [3], [0], [1]),
@@ -21,22 +25,22 @@ for name, x, kernel, stride, padding, dilation in (
 ):
     rank = len(kernel)
     for ceil in (False, True):
-        function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[rank]
+        options = kernel, stride, padding, dilation, ceil
         row(
             "pool",
             f"max_{name}_{ceil}",
-            lambda c, x, a=(kernel, stride, padding, dilation, ceil): c.max_pool(x, *a),
-            lambda x, f=function, a=(kernel, stride, padding, dilation, ceil): f(x, *a),
+            lambda c, x, a=options: c.max_pool(x, *a),
+            lambda x, f=MAX_POOL[rank], a=options: f(x, *a),
             x,
         )
         for include in (False, True):
-            function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[rank]
+            options = kernel, stride, padding, ceil, include
             if dilation == [1] * rank and name != "2d_holed":
                 row(
                     "pool",
                     f"avg_{name}_{ceil}_{include}",
-                    lambda c, x, a=(kernel, stride, padding, ceil, include): c.avg_pool(x, *a),
-                    in_float32(lambda x, f=function, a=(kernel, stride, padding, ceil, include): f(x, *a)),
+                    lambda c, x, a=options: c.avg_pool(x, *a),
+                    in_float32(lambda x, f=AVG_POOL[rank], a=options: f(x, *a)),
                     x,
                 )
 for half in (F16, BF16):
@@ -47,22 +51,19 @@ for half in (F16, BF16):
         lambda x: F.max_pool2d(x.float(), (2, 3), 2, 1).to(x.dtype),
         HOLED.to(half),
     )
-row(
-    "pool",
-    "max_dynamic",
-    lambda c, x: c.max_pool(x, [3, 3], [2, 2], [1, 1], [1, 1], True),
-    lambda x: F.max_pool2d(x, 3, 2, 1, 1, True),
-    rand(2, 3, 8, 9),
-    dynamic=True,
-)
-row(
-    "pool",
-    "avg_dynamic",
-    lambda c, x: c.avg_pool(x, [3, 3], [2, 2], [1, 1], True, True),
-    lambda x: F.avg_pool2d(x, 3, 2, 1, True),
-    rand(2, 3, 8, 9),
-    dynamic=True,
-)
+for name, emit, reference in (
+    (
+        "max_dynamic",
+        lambda c, x: c.max_pool(x, [3, 3], [2, 2], [1, 1], [1, 1], True),
+        lambda x: F.max_pool2d(x, 3, 2, 1, 1, True),
+    ),
+    (
+        "avg_dynamic",
+        lambda c, x: c.avg_pool(x, [3, 3], [2, 2], [1, 1], True, True),
+        lambda x: F.avg_pool2d(x, 3, 2, 1, True),
+    ),
+):
+    row("pool", name, emit, reference, rand(2, 3, 8, 9), dynamic=True)
 row(
     "pool",
     "avg_holed",
@@ -73,24 +74,22 @@ row(
 
 SHIFTED = rand(3, 5, 8) + 100
 SCALE, SHIFT = rand(8), rand(8) + 1
-row("norm", "softmax", lambda c, x: c.softmax(x, 1), lambda x: x.softmax(1), rand(3, 5, 8, scale=5))
-row("norm", "softmax_big", lambda c, x: c.softmax(x, 2), lambda x: x.softmax(2), rand(3, 5, 8, scale=200))
-row("norm", "softmax_special", lambda c, x: c.softmax(x, 1), lambda x: x.softmax(1), BAD)
-row(
-    "norm",
-    "softmax_f16",
-    lambda c, x: c.softmax(x, 1),
-    in_float32(lambda x: x.softmax(1)),
-    rand(3, 51, dtype=F16, scale=5),
-)
-row(
-    "norm",
-    "softmax_bf16",
-    lambda c, x: c.softmax(x, 1),
-    in_float32(lambda x: x.softmax(1)),
-    rand(3, 51, dtype=BF16, scale=5),
-)
-row("norm", "softmax_dynamic", lambda c, x: c.softmax(x, 1), lambda x: x.softmax(1), rand(3, 5, 8), dynamic=True)
+for name, axis, x, options in (
+    ("softmax", 1, rand(3, 5, 8, scale=5), {}),
+    ("softmax_big", 2, rand(3, 5, 8, scale=200), {}),
+    ("softmax_special", 1, BAD, {}),
+    ("softmax_f16", 1, rand(3, 51, dtype=F16, scale=5), {}),
+    ("softmax_bf16", 1, rand(3, 51, dtype=BF16, scale=5), {}),
+    ("softmax_dynamic", 1, rand(3, 5, 8), {"dynamic": True}),
+):
+    row(
+        "norm",
+        name,
+        lambda c, x, a=axis: c.softmax(x, a),
+        in_float32(lambda x, a=axis: x.softmax(a)),
+        x,
+        **options,
+    )
 row(
     "norm",
     "layer",
@@ -199,7 +198,9 @@ for name, mask, causal in (
         "norm",
         f"attention_{name}",
         lambda c, q, k, v, m=mask, z=causal: c.attention(q, k, v, m, z, 0.3),
-        lambda q, k, v, m=mask, z=causal: F.scaled_dot_product_attention(q, k, v, m, is_causal=z, scale=0.3),
+        lambda q, k, v, m=mask, z=causal: F.scaled_dot_product_attention(
+            q, k, v, m, is_causal=z, scale=0.3
+        ),
         Q,
         K,
         V,
