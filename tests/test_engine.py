@@ -123,12 +123,12 @@ def test_options_reach_the_configuration():
     def look(config):
         seen["tf32"] = config.get_flag(trt.BuilderFlag.TF32)
         seen["level"] = config.builder_optimization_level
+        seen["streams"] = config.max_aux_streams
         seen["pool"] = config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE)
 
-    build_engine(
-        *define(), BuildOptions(workspace=1 << 20, tf32=True, optimization_level=1), config_fn=look
-    )
-    assert seen == {"tf32": True, "level": 1, "pool": 1 << 20}
+    options = BuildOptions(workspace=1 << 20, tf32=True, optimization_level=1, aux_streams=3)
+    build_engine(*define(), options, config_fn=look)
+    assert seen == {"tf32": True, "level": 1, "streams": 3, "pool": 1 << 20}
     build_engine(*define(), config_fn=look)
     assert seen["tf32"] is False
 

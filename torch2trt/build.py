@@ -32,6 +32,9 @@ _TACTIC_LIBRARIES = {
     "CUDNN": (("libcudnn.so.8",), "cudnnGetVersion"),
 }
 
+# In a CUDA graph layers beside each other cost the host nothing; TensorRT takes what it has use for.
+GRAPH_STREAMS = 7
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -43,6 +46,8 @@ class BuildOptions:
         tf32: let float32 matrix products and convolutions round their inputs to TensorFloat-32.
         refit: keep the weights exchangeable, see ``Engine.refit``.
         optimization_level: 0 (fast build) to 5 (fast engine); None is TensorRT's default, 3.
+        aux_streams: how many streams beside the caller's may run layers that do not wait for each
+            other; None leaves it to TensorRT, which mostly takes none.
         detailed: keep every layer's description in the engine, for ``Engine.layers``.
         profiles: the ranges of dynamic inputs; one mapping, or several, of input name to (min, opt,
             max) shapes.
@@ -55,6 +60,7 @@ class BuildOptions:
     tf32: bool = False
     refit: bool = False
     optimization_level: int | None = None
+    aux_streams: int | None = None
     detailed: bool = False
     profiles: tuple[Profile, ...] | Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     flags: tuple[str, ...] = ()
@@ -140,6 +146,8 @@ def _config(builder: Any, network: Any, options: BuildOptions) -> Any:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace))
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
+    if options.aux_streams is not None:
+        config.max_aux_streams = options.aux_streams
     if options.detailed:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .backends import trt_api
-from .build import BuildOptions, build_engine
+from .build import GRAPH_STREAMS, BuildOptions, build_engine
 from .cache import cache_key
 from .container import EngineFileError
 from .context import use_context
@@ -247,6 +247,7 @@ class TensorRTProgram:
             tf32=settings.tf32,
             refit=refit,
             optimization_level=settings.optimization_level,
+            aux_streams=GRAPH_STREAMS if settings.cuda_graph else None,
             profiles=[{i.name: i.shapes(p) for i in dynamic} for p in range(count)],
             timing_cache=cache.timing_cache(self._place()) if cache is not None else None,
         )

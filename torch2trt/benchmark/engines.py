@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..backends import trt_api
-from ..build import BuildOptions, build_engine
+from ..build import GRAPH_STREAMS, BuildOptions, build_engine
 from ..cache import EngineCache
 from ..engine import Engine
 from ..errors import BackendUnavailableError, ConversionError
@@ -81,7 +81,7 @@ def onnx_options(setting: Setting) -> BuildOptions:
     timings = EngineCache(setting.cache).timing_cache(_place()) if setting.cache else None
     return BuildOptions(
         WORKSPACE, tf32=setting.dtype == "tf32", optimization_level=setting.level,
-        flags=flags if _weakly_typed() else (), timing_cache=timings,
+        aux_streams=GRAPH_STREAMS, flags=flags if _weakly_typed() else (), timing_cache=timings,
     )  # fmt: skip
 
 
