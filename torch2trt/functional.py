@@ -104,7 +104,9 @@ class _Pass(GraphBuilder):
         elif node.kind in _UNPACKS:
             self._unpack(node)
         elif node.kind in VIEWS_IN_PLACE:
-            self._share(replace(node, kind=node.kind[:-1], mutates=(), views=(0,)))
+            kind = node.kind[:-1]
+            overload = "int" if kind == "aten::transpose" else node.overload
+            self._share(replace(node, kind=kind, overload=overload, mutates=(), views=(0,)))
         elif node.mutates and node.kind not in UPDATES_STATISTICS:
             self._write_node(node)
         else:
@@ -121,9 +123,7 @@ class _Pass(GraphBuilder):
             self._keep(node, shares=self._memories(source))
 
     def _share(self, node: Node) -> None:
-        """A node that writes to nothing by its schema: memory of its own, its input's place, or a
-        view of it.
-        """
+        """A node that writes to nothing: new memory, its input's place, or a view of it."""
         how, position = sharing(node, self._examples)
         source = self._place(node.inputs[position]) if node.inputs else None
         if source is None and how is not Sharing.FRESH:
@@ -141,9 +141,7 @@ class _Pass(GraphBuilder):
             place.memory.lost = f"{node.where} updates running statistics"
 
     def _keep(self, node: Node, outlives: str = "", shares: Sequence[Memory] = ()) -> None:
-        """Emit a node as it is; what it gives has memory of its own, or perhaps that of
-        `shares`.
-        """
+        """Emit a node as it is; its outputs have new memory, or perhaps that of `shares`."""
         read = self._latest if reads_only_sizes(node) else self._read
         self.nodes.append(
             replace(node, inputs=tuple(read(v) for v in node.inputs), mutates=(), views=())
@@ -378,9 +376,7 @@ class _Pass(GraphBuilder):
         return parent.parent, new
 
     def _note_write(self, memory: Memory, node: Node) -> None:
-        """Refuse or warn where somebody else sees the write; other memory that may be the same is
-        lost.
-        """
+        """Refuse or warn where others see the write; memory that may be the same is lost."""
         reached = [memory]
         for other in reached:
             reached.extend(m for m in other.maybe_same if m not in reached)

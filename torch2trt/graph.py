@@ -1,6 +1,4 @@
-"""The graph: an immutable, readable copy of a TorchScript graph. The only file that touches
-``torch._C`` graphs.
-"""
+"""The graph: an immutable copy of a TorchScript graph; nothing else touches ``torch._C`` graphs."""
 
 from __future__ import annotations
 
@@ -169,9 +167,7 @@ def _attributes(node: torch._C.Node, paths: Mapping[str, str]) -> dict[str, Any]
 
 
 def _number_or_value(value: Any) -> Any:
-    """Python numbers are traced as 0-d tensors of these dtypes; as numbers they keep their rules of
-    type promotion.
-    """
+    """Python numbers are traced as 0-d tensors; as numbers they keep their type promotion."""
     if (
         isinstance(value, torch.Tensor)
         and value.dim() == 0
@@ -183,7 +179,7 @@ def _number_or_value(value: Any) -> Any:
 
 def _node(node: torch._C.Node, paths: Mapping[str, str], scopes: Counter[str]) -> Node:
     kind = node.kind()
-    overload, mutates, views = _schema_facts(node.schema())
+    overload, mutates, views = schema_facts(node.schema())
     attributes = _attributes(node, paths)
     module = re.sub(r"^(__module\.?)?(module\.?)?", "", node.scopeName().rsplit("/", 1)[-1])
     if kind == "prim::GetAttr":
@@ -197,12 +193,12 @@ def _node(node: torch._C.Node, paths: Mapping[str, str], scopes: Counter[str]) -
     return Node(
         kind, overload, inputs, tuple(_value(v) for v in node.outputs()), attributes, scope,
         mutates, views,
-        module, _source(node.sourceRange()),
+        module, source_line(node.sourceRange()),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
-def _schema_facts(schema: str) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+def schema_facts(schema: str) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     """The overload name, the positions of written and of aliased arguments."""
     if schema == "(no schema)" or "..." in schema or schema.startswith("prim::"):
         return "", (), ()
@@ -214,7 +210,7 @@ def _schema_facts(schema: str) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     return parsed.overload_name, mutates, views
 
 
-def _source(source_range: str) -> str:
+def source_line(source_range: str) -> str:
     """The innermost frame of the user's own code, "model.py(41): forward"."""
     frames = re.findall(r"^(.+?)\((\d+)\): (\S+)$", source_range, re.MULTILINE)
     for file, line, function in frames:

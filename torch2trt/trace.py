@@ -1,11 +1,10 @@
-"""From a module or function and example inputs to a graph: tracing, nested inputs and outputs,
-frozen values.
-"""
+"""From a program and example inputs to a graph: tracing, nested inputs and outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from torch.utils import _pytree as pytree
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .graph import Graph, from_torchscript
 from .tracing_warnings import Frozen, tracer_warnings
+from .untraced import check_no_write_was_dropped, data_is_traced, undeclared_writes
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,10 @@ class Trace:
         """
         leaves, tree = pytree.tree_flatten((tuple(args), dict(kwargs)))
         if tree != self.input_tree:
+            count = sum(leaf is TENSOR for leaf in self.input_leaves)
             raise InputMismatchError(
                 f"inputs: got {_describe(args, kwargs)}, expected the structure of the example "
-                "inputs "
-                f"({len([leaf for leaf in self.input_leaves if leaf is TENSOR])} tensors: "
-                f"{self.input_tree})"
+                f"inputs ({count} tensors: {self.input_tree})"
             )
         tensors = []
         for position, (leaf, example) in enumerate(zip(leaves, self.input_leaves)):
@@ -111,9 +110,7 @@ def _kind(value: Any) -> str:
 
 
 def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a function uses without being one: their parameters must stay parameters in
-    the trace.
-    """
+    """The modules that a function uses; their parameters must stay parameters in the trace."""
     if isinstance(program, nn.Module):
         return
     owner = getattr(program, "__self__", None)
@@ -127,9 +124,7 @@ def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Mod
 
 
 class _Flat(nn.Module):
-    """Calls the program with flat tensors and returns flat tensors, so that any nesting can be
-    traced.
-    """
+    """Calls the program with flat tensors and returns some, so that any nesting can be traced."""
 
     def __init__(self, program: Callable[..., Any], tree: pytree.TreeSpec, leaves: Sequence[Any]):
         super().__init__()
@@ -138,18 +133,20 @@ class _Flat(nn.Module):
             self.add_module(name, module)
         self._tree, self._leaves = tree, tuple(leaves)
         self.output: tuple[pytree.TreeSpec, tuple[Any, ...]] | None = None
+        self.writes: Counter[str] = Counter()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         remaining = iter(tensors)
         leaves = [next(remaining) if leaf is TENSOR else leaf for leaf in self._leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self._tree)
         leaves, tree = pytree.tree_flatten(self.module(*args, **kwargs))
-        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
-        self.output = (
-            tree,
-            tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves),
-        )
-        return tensors
+        self.writes = undeclared_writes(torch._C._get_tracing_state().graph())
+        self.output = tree, _marked(leaves)
+        return tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+
+def _marked(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
 
 
 def trace(
@@ -175,15 +172,16 @@ def trace(
     examples = tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, torch.Tensor))
     if not examples:
         raise InputMismatchError("example inputs: got no tensor, expected at least one")
-    marked = tuple(TENSOR if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
-    flat = _Flat(program, tree, marked)
+    flat = _Flat(program, tree, _marked(leaves))
     flat.training = getattr(program, "training", False)
-    with _buffers_restored(program), _quiet_tracing() as frozen, torch.no_grad():
+    with (
+        _buffers_restored(program), data_is_traced(), _quiet_tracing() as frozen, torch.no_grad()
+    ):  # fmt: skip
         try:
             script = torch.jit.trace(flat, examples, check_trace=False)
         except _FAILURES as error:
             if flat.output is not None and TENSOR not in flat.output[1]:
-                raise ConversionError(_no_tensor(program, flat.output[1])) from error
+                raise _returns_wrong(program, flat.output[1]) from error
             if flat.output is not None or isinstance(error, Torch2TrtError):
                 raise
             raise InputMismatchError(
@@ -191,46 +189,41 @@ def trace(
                 f"{_describe(args, example_kwargs or {})}: {type(error).__name__}: {error}"
             ) from error
     output_tree, output_leaves = flat.output
-    if TENSOR not in output_leaves:
-        raise ConversionError(_no_tensor(program, output_leaves))
-    for leaf in output_leaves:
-        if leaf is not TENSOR and not isinstance(leaf, (type(None), bool, int, float, str)):
-            raise ConversionError(_no_tensor(program, output_leaves))
+    if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
+        raise _returns_wrong(program, output_leaves)
+    check_no_write_was_dropped(flat.writes, script.inlined_graph)
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
-    return Trace(graph, tree, marked, output_tree, output_leaves, tuple(frozen), flat)
+    return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat)
+
+
+def _is_plain(leaf: Any) -> bool:
+    return leaf is TENSOR or isinstance(leaf, (type(None), bool, int, float, str))
 
 
 def _name(program: Any) -> str:
     return getattr(program, "__name__", type(program).__name__)
 
 
-def _no_tensor(program: Any, leaves: Sequence[Any]) -> str:
-    got = (
-        ", ".join(sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR}))
-        or "nothing"
-    )
+def _returns_wrong(program: Any, leaves: Sequence[Any]) -> ConversionError:
+    kinds = sorted({type(leaf).__name__ for leaf in leaves if leaf is not TENSOR})
     expected = "tensors, or tuples, lists and dicts of tensors and plain values"
-    return f"{_name(program)} returned {got}; expected {expected}"
+    got = ", ".join(kinds) or "nothing"
+    return ConversionError(f"{_name(program)} returned {got}; expected {expected}")
 
 
 def _flat_outputs(graph: Graph) -> Graph:
     """Make the elements of the returned tuple the outputs of the graph."""
     outputs = graph.outputs
     made_by = {v.name: node for node in graph.nodes for v in node.outputs}
-    if (
-        len(outputs) == 1
-        and outputs[0].type != "Tensor"
-        and made_by[outputs[0].name].kind == "prim::TupleConstruct"
-    ):
-        outputs = made_by[outputs[0].name].inputs
+    if len(outputs) == 1 and outputs[0].type != "Tensor":
+        maker = made_by[outputs[0].name]
+        outputs = maker.inputs if maker.kind == "prim::TupleConstruct" else outputs
     return Graph(graph.inputs, outputs, graph.nodes).without_dead_nodes()
 
 
 @contextlib.contextmanager
 def _quiet_tracing() -> Iterator[list[Frozen]]:
-    """Collect the tracer's warnings, and keep ``nn.MultiheadAttention`` off its fused inference
-    path.
-    """
+    """Collect the tracer's warnings; ``nn.MultiheadAttention`` stays off its fused path."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -106,6 +106,28 @@ def write_through_einsum(x):
     return y, z
 
 
+@program((2, 3), refused="writes to the result of aten::einsum, which may be a view")
+def write_through_einsum_that_nobody_reads(x):
+    y = x + 0
+    torch.einsum("ij->ji", y)[0].add_(1)
+    return y
+
+
+@program((2, 3), refused="writes to the result of aten::atleast_3d, which may be a view")
+def write_through_atleast_3d(x):
+    y = x + 0
+    z = torch.atleast_3d(y)
+    z[0] = 1
+    return y
+
+
+@program((2, 3), refused="tensor.data is assigned to")
+def data_assigned(x):
+    y = x + 0
+    y.data = x * 2
+    return y + 1
+
+
 @program((2, 3), (2, 1), refused="may write to the same memory")
 def write_through_meshgrid(x, b):
     y = x[0] + 0

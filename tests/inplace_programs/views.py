@@ -192,6 +192,24 @@ def view_after_strided_write(x):
 
 
 @program()
+def data_is_no_constant(x):
+    y = x + 0
+    z = y.data * 2
+    y.data[1] = z[0]
+    x.data.mul_(2)
+    return y, z, x
+
+
+@program((2, 3, 4))
+def transpose_in_place(x):
+    y = x + 0
+    z = y[:, 0]
+    y.transpose_(0, 2)
+    y[1] = 3
+    return y.swapaxes_(0, 1), z
+
+
+@program()
 def t_in_place(x):
     y = x + 0
     z = y[0]
