@@ -9,7 +9,7 @@ import tvm
 from tvm import sym, tirx
 
 from .stages import Stage, follows, is_load, substitute
-from .tir import INDEX, const, load, nodes, ramp, rewrite, store
+from .tir import INDEX, const, is_choice, load, nodes, ramp, rewrite, store
 
 _MOST_PIECES = 80  # ranges of an axis that get a loop of their own
 
@@ -131,7 +131,7 @@ def _chosen(value: Any, axis: Any, low: int, high: int) -> Any:
     analyzer.bind(axis, tvm.ir.Range(low, high))
 
     def change(node: Any) -> Any:
-        if type(node).__name__ != "Call" or node.op.name != "tirx.if_then_else":
+        if not is_choice(node):
             return None
         condition = analyzer.simplify(node.args[0])
         if isinstance(condition, tirx.IntImm):

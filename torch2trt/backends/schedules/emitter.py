@@ -35,17 +35,30 @@ from .tir import (
 _PARALLEL_WORK = 16384  # element operations below which starting the other threads costs more than it saves
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where the part of a buffer that is kept lies: `head` takes the place of its first `drop` indices in `buffer`."""
+
+    buffer: Any
+    drop: int
+    head: tuple[Any, ...] = ()
+
+    def at(self, indices: Sequence[Any]) -> list[Any]:
+        """The place of an element."""
+        return [*self.head, *indices[self.drop :]] or [0]
+
+
 @dataclass
 class Emitter:
     """Writes the loops of stages.
 
     Attributes:
         cpu: what to write for.
-        rows: for a buffer of which only a row is kept, that row and the number of leading indices to drop.
+        rows: for a buffer of which only a row is kept, where that is.
     """
 
     cpu: Cpu
-    rows: dict[Any, tuple[Any, int]] = field(default_factory=dict)
+    rows: dict[Any, Kept] = field(default_factory=dict)
 
     def value(self, stage: Stage, expr: Any, binding: dict[Any, Any], own: Any = None) -> Any:
         """`expr` of `stage` with its axes bound; reads of its own buffer become `own`."""
@@ -56,9 +69,8 @@ class Emitter:
             if own is not None and node.source.same_as(stage.buffer):
                 return own
             if node.source in self.rows:
-                row, drop = self.rows[node.source]
-                kept = [substitute(i, binding) for i in node.indices[drop:]]
-                return load(row, kept or [0])
+                row = self.rows[node.source]
+                return load(row.buffer, row.at([substitute(i, binding) for i in node.indices]))
             return None
 
         return substitute(expr, binding, change)
@@ -66,8 +78,8 @@ class Emitter:
     def store(self, stage: Stage, indices: Sequence[Any], value: Any) -> Any:
         """The store of `value` to the buffer of `stage`, or to its row buffer."""
         if stage.buffer in self.rows:
-            row, drop = self.rows[stage.buffer]
-            return store(row, list(indices[drop:]) or [0], value)
+            row = self.rows[stage.buffer]
+            return store(row.buffer, row.at(indices), value)
         return store(stage.buffer, indices, value)
 
     def grid(self, extents: Sequence[int], body: Callable[[list[Any]], Any], parallel: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 
-from .emitter import Emitter
+from .emitter import Emitter, Kept
 from .stages import Program, Stage, follows, reads
 from .target import Cpu
 from .tir import PARALLEL, buffer, loop, seq, unravel
@@ -79,7 +79,7 @@ def _rows(
     run: Sequence[Stage], shared: int, later: Sequence[Stage], program: Program, cpu: Cpu
 ) -> Any:
     """The stages of `run` one after the other for each row."""
-    rows: dict[Any, tuple[Any, int]] = {}
+    rows: dict[Any, Kept] = {}
     for stage in run:
         escapes = any(stage.buffer.same_as(o) for o in program.outputs) or any(
             bool(reads(s, stage.buffer)) for s in later
@@ -88,7 +88,7 @@ def _rows(
             shape = stage.extents[shared:] or (1,)
             name = f"{stage.name}_row"
             local = buffer(shape, stage.value.ty.dtype, name, "local")
-            rows[stage.buffer] = (local, shared)
+            rows[stage.buffer] = Kept(local, shared)
     emitter = Emitter(cpu, rows)
     extents = run[0].extents[:shared]
     total = prod(extents)
@@ -102,7 +102,7 @@ def _rows(
             at = unravel(first + i, extents)
             return seq(emitter.stage(stage, at, parallel=False) for stage in run)
 
-        allocs = [tirx.AllocBuffer(local) for local, _ in rows.values()]
+        allocs = [tirx.AllocBuffer(kept.buffer) for kept in rows.values()]
         return seq([*allocs, loop(size, row, name="row")])
 
     return loop(blocks, block, PARALLEL, "task")

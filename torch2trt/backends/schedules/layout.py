@@ -21,6 +21,7 @@ from .target import Cpu
 
 Handler = Callable[["Rewriter", Any, list[Any]], "Value"]
 HANDLERS: dict[str, Handler] = {}
+_HEAVY = 4  # in TVM's numbers, what takes elementwise followers in
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
@@ -172,14 +173,14 @@ class Rewriter:
         """Bind an expression."""
         return self.bb.emit(expr)
 
-    def tensor(self, function: Any, *arguments: Any, name: str) -> Any:
-        """Bind a tensor expression of expressions and then other arguments that takes elementwise followers."""
+    def tensor(self, function: Any, *arguments: Any, name: str, pattern: int = _HEAVY) -> Any:
+        """Bind a tensor expression of expressions and then other arguments."""
         count = sum(isinstance(a, relax.Expr) for a in arguments)
         call = self.bb.call_te(
             lambda *tensors: function(*tensors, *arguments[count:]),
             *arguments[:count],
             primfunc_name_hint=name,
-            primfunc_attrs={"op_pattern": 4},
+            primfunc_attrs={"op_pattern": pattern},
         )
         return self.bb.emit(call)
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from tvm import te
+from tvm import te, tirx
 
-from .stages import Program, Unschedulable, substitute
+from .emitter import Emitter, Kept
+from .prologue import ROW_BYTES, fits
+from .stages import Program, Stage, Unschedulable, substitute
 from .target import Cpu
-from .tiles import Accumulators, Tile, Work, anchored, best_tile, panel_start, surround, tile_start
-from .tir import PARALLEL, load, loop, ramp, seq, unravel
+from .tiles import (
+    Accumulators,
+    Anchored,
+    Tile,
+    Work,
+    anchored,
+    best_tile,
+    panel_start,
+    surround,
+    tile_start,
+)
+from .tir import PARALLEL, buffer, load, loop, ramp, seq, unravel
 
 
 def dense_tile(rows: int, columns: int, depth: int, cpu: Cpu) -> Tile:
@@ -34,41 +47,94 @@ def dense(x: Any, weight: Any, columns: int, tile: Tile) -> Any:
 
 
 def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
-    """Loops over panels and row tiles in parallel; one tile sums over the whole depth in registers."""
+    """Loops over groups of rows and panels in parallel; one tile sums over the whole depth in registers.
+
+    Where the rows are computed first, each group keeps its own in a buffer of the thread.
+    """
     parts = anchored(program, "dense")
-    anchor = parts.anchor
-    width, vectors, lanes = (int(v) for v in anchor.attrs["tile"])
-    tile = Tile(1, width, vectors, lanes)
-    *lead, columns = anchor.extents
-    x, weight = _operands(anchor)
-    rows, depth = prod(lead), anchor.reduce_extents[0]
-    panels, tiles = -(-columns // tile.panel), -(-rows // tile.width)
-    groups = _row_groups(rows, columns, depth, panels, tile, cpu)
-    size = -(-tiles // groups)
+    x, weight = _operands(parts.anchor)
+    before = parts.before
+    if len(before) == 1 and before[0].buffer.same_as(x) and not before[0].reduce and fits(parts.anchor, cpu):
+        product = _Product(replace(parts, before=()), cpu, x, weight)
+        return surround(product.parts, program, cpu, product.fed(before[0]))
+    product = _Product(parts, cpu, x, weight)
+    return surround(parts, program, cpu, product.direct())
 
-    def one(panel: Any, number: Any) -> Any:
-        first = tile_start(number, tile.width, rows)
-        acc = Accumulators(tile, parts, cpu)
 
-        def at(row: int) -> list[Any]:
-            return unravel(first + row, lead)
+@dataclass
+class _Product:
+    """The loops of a product with packed weights."""
+
+    parts: Anchored
+    cpu: Cpu
+    x: Any
+    weight: Any
+
+    def __post_init__(self) -> None:
+        anchor = self.parts.anchor
+        width, vectors, lanes = (int(v) for v in anchor.attrs["tile"])
+        self.tile = Tile(1, width, vectors, lanes)
+        self.lead, self.columns = list(anchor.extents[:-1]), anchor.extents[-1]
+        self.rows, self.depth = prod(self.lead), anchor.reduce_extents[0]
+        self.panels, self.tiles = -(-self.columns // self.tile.panel), -(-self.rows // width)
+
+    def direct(self) -> Any:
+        """Loops that read the rows where they are."""
+        groups = _row_groups(self.rows, self.columns, self.depth, self.panels, self.tile, self.cpu)
+        size = -(-self.tiles // groups)
+
+        def task(index: Any) -> Any:
+            group, panel = unravel(index, (groups, self.panels))
+            begin = tile_start(group, size, self.tiles)
+            return loop(size, lambda i: self._tile(panel, self._first(begin + i), self.x, self._at))
+
+        return loop(groups * self.panels, task, PARALLEL, "task")
+
+    def fed(self, feeder: Stage) -> Any:
+        """Loops over groups of rows that `feeder` computes for each group."""
+        width = self.tile.width
+        fitting = max(1, ROW_BYTES // (4 * self.depth * width))
+        size = min(fitting, max(1, self.tiles // (4 * self.cpu.cores)))
+        groups = -(-self.tiles // size)
+        kept = buffer((size * width, self.depth), "float32", "rows", "local")
+
+        def task(group: Any) -> Any:
+            begin = tile_start(group, size, self.tiles)
+            top = self._first(begin)
+
+            def compute(i: Any) -> Any:
+                at = self._at(tirx.min(top + i, self.rows - 1))
+                place = Kept(kept, len(self.lead), (i,))
+                return Emitter(self.cpu, {self.x: place}).stage(feeder, at, parallel=False)
+
+            def tile(panel: Any, i: Any) -> Any:
+                first = self._first(begin + i)
+                return self._tile(panel, first, kept, lambda row: [row - top])
+
+            products = loop(self.panels, lambda panel: loop(size, lambda i: tile(panel, i)))
+            return seq([tirx.AllocBuffer(kept), loop(size * width, compute, name="row"), products])
+
+        return loop(groups, task, PARALLEL, "task")
+
+    def _first(self, number: Any) -> Any:
+        return tile_start(number, self.tile.width, self.rows)
+
+    def _at(self, row: Any) -> list[Any]:
+        return unravel(row, self.lead)
+
+    def _tile(self, panel: Any, first: Any, source: Any, place: Callable[[Any], list[Any]]) -> Any:
+        """The tile of one panel from row `first` on; row `r` is read from `source` at `place(r)`."""
+        tile = self.tile
+        acc = Accumulators(tile, self.parts, self.cpu)
 
         def step(k: Any) -> Any:
             return acc.multiply(
-                lambda r: load(x, [*at(r), k]),
-                lambda v: load(weight, [panel, k, ramp(v * lanes, lanes)]),
+                lambda r: load(source, [*place(first + r), k]),
+                lambda v: load(self.weight, [panel, k, ramp(v * tile.lanes, tile.lanes)]),
             )
 
-        start = panel_start(panel, tile, columns)
-        place = (at, start, columns)
-        return seq([*acc.ahead(*place), *acc.start(), loop(depth, step), *acc.finish(*place)])
-
-    def task(index: Any) -> Any:
-        group, panel = unravel(index, (groups, panels))
-        begin = tile_start(group, size, tiles)
-        return loop(size, lambda i: one(panel, begin + i))
-
-    return surround(parts, program, cpu, loop(groups * panels, task, PARALLEL, "task"))
+        goal = (lambda r: self._at(first + r), panel_start(panel, tile, self.columns), self.columns)
+        return seq([*acc.ahead(*goal), *acc.start(), loop(self.depth, step), *acc.finish(*goal)])
 
 
 def _row_groups(

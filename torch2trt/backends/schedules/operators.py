@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from tvm import relax
+from tvm import relax, topi
 
 from . import conv, matmul, sliding
 from .layout import Rewriter, Value, again, handles, static_shape, to_last
@@ -17,6 +17,7 @@ _UNARY = [
 _BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less"]
 _REDUCTIONS = ["mean", "sum", "max", "min"]
 
+_INJECTIVE = 2  # in TVM's numbers, what the operator before takes not in
 _CONCAT = 5  # operands of a long concatenation that are first joined to one
 
 
@@ -40,7 +41,16 @@ def _binary(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
     shape = static_shape(call)
     if not _last_form(values) or shape is None:
         return None
-    return Value(last=rw.emit(again(call, [_operand(rw, v, len(shape)) for v in values])))
+    operands = [_operand(rw, v, len(shape)) for v in values]
+    if call.op.name == "relax.multiply" and rw.cpu is not None and any(map(_is_gate, values)):
+        return Value(last=rw.tensor(topi.multiply, *operands, name="gate", pattern=_INJECTIVE))
+    return Value(last=rw.emit(again(call, operands)))
+
+
+def _is_gate(value: Value) -> bool:
+    """Whether the value is one computed number for each channel; a product with it belongs to what follows."""
+    shape = value.shape or ()
+    return value.recipe is None and len(shape) == 4 and prod(shape[2:]) == 1 < shape[1]
 
 
 def _operand(rw: Rewriter, value: Value, rank: int) -> Any:
@@ -106,6 +116,8 @@ def _reduce(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
     rank = len(shape)
     axes = sorted(int(a) % rank for a in call.attrs.axis)
     moved = [0 if a == 0 else rank - 1 if a == 1 else a - 1 for a in axes]
+    if call.op.name == "relax.mean" and rank == 4 and moved == [1, 2] and call.attrs.keepdims:
+        return Value(last=_mean(rw, value.last))
     function = getattr(relax.op, call.op.name.split(".")[-1])
     result = rw.emit(function(value.last, moved, bool(call.attrs.keepdims)))
     if call.attrs.keepdims:
@@ -114,6 +126,13 @@ def _reduce(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
     if 1 not in kept or kept[-1] == 1:
         return Value(plain=result)
     return Value(last=result) if kept[:2] == [0, 1] else None
+
+
+def _mean(rw: Rewriter, x: Any) -> Any:
+    """The mean over the pixels of x (N, H, W, C)."""
+    if rw.cpu is None or str(x.ty.dtype) != "float32":
+        return rw.emit(relax.op.mean(x, [1, 2], True))
+    return rw.emit(rw.bb.call_te(sliding.mean, x, primfunc_name_hint="mean"))
 
 
 @handles("relax.concat")
@@ -151,7 +170,7 @@ def _pool(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
     if name == "adaptive_avg_pool2d":
         size = tuple(int(v) for v in attrs.output_size) if attrs.output_size else None
         if size == (1, 1):
-            return Value(last=rw.emit(relax.op.mean(x, [1, 2], True)))
+            return Value(last=_mean(rw, x))
         return Value(last=rw.emit(relax.op.nn.adaptive_avg_pool2d(x, size, layout="NHWC")))
     if rw.cpu is not None and str(call.ty.dtype) == "float32" and not attrs.ceil_mode:
         return Value(last=_sliding_pool(rw, x, name, attrs))

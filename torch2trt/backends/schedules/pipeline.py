@@ -18,6 +18,7 @@ from .general import emit
 from .layout import Rewriter
 from .matmul import dense_rule, matmul_rule
 from .packing import Recipe
+from .prologue import merge
 from .sliding import depthwise_rule, pool_rule
 from .stages import Program, Stage, Unschedulable, follows, inline, parse
 from .target import Cpu, cpu_of
@@ -134,17 +135,18 @@ def _lowering(target: Any) -> list[Any]:
 def schedule(mod: Any, cpu: Cpu) -> tuple[Any, dict[str, str]]:
     """Replace every fused function by its scheduled form, and name the rule that served it."""
     rules: dict[str, str] = {}
+    mod, programs = merge(mod, cpu)
     for gvar, func in list(mod.functions_items()):
         if isinstance(func, tirx.PrimFunc):
-            func, rules[gvar.name_hint] = schedule_function(func, cpu)
-            mod[gvar] = func
+            name = gvar.name_hint
+            mod[gvar], rules[name] = schedule_function(func, cpu, programs.get(name))
     return mod, rules
 
 
-def schedule_function(func: Any, cpu: Cpu) -> tuple[Any, str]:
-    """One fused function by the first rule that can serve it, and that rule's name."""
+def schedule_function(func: Any, cpu: Cpu, program: Program | None = None) -> tuple[Any, str]:
+    """One fused function by the first rule that can serve it, and that rule's name; `program` saves parsing it."""
     try:
-        program = parse(func)
+        program = program or parse(func)
         stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
     except Unschedulable as reason:
         _LOG.debug("%s is not a sequence of plain stages: %s", _name(func), reason)

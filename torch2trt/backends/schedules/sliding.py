@@ -75,6 +75,16 @@ def avg_pool(x: Any, pool: Pool, count_include_pad: bool) -> Any:
     return te.compute(total.shape, mean, name="avg_pool")
 
 
+def mean(x: Any) -> Any:
+    """The mean over the pixels of x (N, H, W, C), row by row, so that there is work for all cores."""
+    images, height, width, channels = x.shape
+    ry, rx = te.reduce_axis((0, height), "ry"), te.reduce_axis((0, width), "rx")
+    rows = te.compute((images, height, channels), lambda n, h, c: te.sum(x[n, h, rx, c], axis=rx), name="rows")
+    scale = const(1.0 / (int(height) * int(width)))
+    total = te.compute((images, 1, 1, channels), lambda n, h, w, c: te.sum(rows[n, ry, c], axis=ry), name="total")
+    return te.compute(total.shape, lambda *at: total(*at) * scale, name="mean")
+
+
 def _window(numbers: Any) -> tuple[Any, Any, Any]:
     """The axes of the window, and what it reads from where."""
     ry = te.reduce_axis((0, numbers.kernel[0]), "ry")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import tirx
 
-from .tir import nodes, rewrite
+from .tir import is_choice, nodes, rewrite
 
 
 class Unschedulable(Exception):
@@ -234,9 +234,7 @@ def _evaluations(reader: Stage, producer: Stage) -> int:
 
 def _worth_inlining(stage: Stage, readers: list[Stage]) -> bool:
     parts = nodes(stage.value)
-    calls = sum(
-        type(n).__name__ == "Call" and n.op.name not in ("tirx.if_then_else",) for n in parts
-    )
+    calls = sum(type(n).__name__ == "Call" and not is_choice(n) for n in parts)
     divisions = sum(isinstance(n, tirx.Div) for n in parts)
     size = _product(stage.extents)
     uses = sum(_evaluations(r, stage) for r in readers)

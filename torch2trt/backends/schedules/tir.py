@@ -148,6 +148,11 @@ def _rewrite_let(expr: Any, change: Callable[[Any], Any]) -> Any:
     return tirx.Let(name, rewrite(expr.value, change), rewrite(expr.body, renamed))
 
 
+def is_choice(node: Any) -> bool:
+    """Whether the node is a lazy choice between two values; releases of TVM name it differently."""
+    return type(node).__name__ == "Call" and node.op.name.split(".")[-1] == "if_then_else"
+
+
 def nodes(expr: Any) -> list[Any]:
     """Every node of `expr`, parents first."""
     found: list[Any] = []
