@@ -82,7 +82,8 @@ ALLOWED = {
     "fold": {"graph", "builder", "registry"},
     "handlers": {"errors", "context", "registry", "backends"},
     "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder", "places"},
-    "trace": {"errors", "graph", "tracing_warnings"},
+    "trace": {"errors", "graph", "tracing_warnings", "untraced"},
+    "untraced": {"errors", "graph"},
     "walk": {"errors", "graph", "registry", "backends", "context"},
     "simulate": {"errors", "backends"},
     "core": {

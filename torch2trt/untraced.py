@@ -1,4 +1,4 @@
-"""What the tracer overlooks: ``tensor.data``, and writes through views that schemas do not declare."""
+"""What the tracer overlooks: ``tensor.data``, and writes through views without a declaration."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ def _undeclared_view(value: Any, makers: dict[str, Any]) -> Any:
 
 
 def check_no_write_was_dropped(before: Counter[str], graph: Any) -> None:
-    """
+    """Compare the graph that TorchScript made with what was traced.
+
     Args:
-        before: the writes of the graph when the program ended.
+        before: the undeclared writes when the program ended.
         graph: what TorchScript made of it.
 
     Raises:
