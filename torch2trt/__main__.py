@@ -1,5 +1,4 @@
-"""``python -m torch2trt``, also ``torch2trt``: build, run and inspect engines, and ask what can be
-converted.
+"""``python -m torch2trt``, also ``torch2trt``: build, run and inspect engines, ask what converts.
 
 A MODEL is a TorchScript file, or ``package.module:name`` of a module, of a function of tensors, or
 of a factory that gives one of these when called without arguments.
@@ -78,8 +77,7 @@ def _made(name: str, found: Any) -> Callable[..., Any]:
 
 
 def parse_input(text: str, position: int) -> tuple[str, torch.Tensor]:
-    """``[name:]1x3x224x224[:dtype]`` as a name and an example: normal values, zeros where the dtype
-    is no float.
+    """``[name:]1x3x224x224[:dtype]`` as a name and an example: normal values, or zeros of integers.
 
     Raises:
         InputMismatchError: it is not written like this.

@@ -1,6 +1,4 @@
-"""Which values of a traced graph share memory: from schemas, recorded sizes and strides, and runs
-without data.
-"""
+"""Which values of a traced graph share memory: from schemas, strides, and runs without data."""
 
 from __future__ import annotations
 
@@ -32,38 +30,21 @@ class _Unknown:
 
 UNKNOWN = _Unknown()
 _RUN_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    IndexError,
-    NotImplementedError,
-    ConversionError,
-)
+    RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, ConversionError,
+)  # fmt: skip
 _DEPENDS_ON_STRIDES = {
-    "aten::reshape",
-    "aten::contiguous",
-    "aten::flatten",
-    "aten::ravel",
-    "aten::reshape_as",
-}
+    "aten::reshape", "aten::contiguous", "aten::flatten", "aten::ravel", "aten::reshape_as",
+}  # fmt: skip
 _MAY_COPY = _DEPENDS_ON_STRIDES | {
-    "aten::to",
-    "aten::cpu",
-    "aten::cuda",
-    "aten::real",
-    "aten::conj",
-    "aten::positive",
-}
+    "aten::to", "aten::cpu", "aten::cuda", "aten::real", "aten::conj", "aten::positive",
+}  # fmt: skip
 # Written in terms of others, but they always compute: no need to try them.
 _COMPUTES = {
     "aten::linear", "aten::matmul", "aten::conv1d", "aten::conv2d", "aten::conv3d",
-    "aten::layer_norm",
-    "aten::group_norm", "aten::batch_norm", "aten::instance_norm", "aten::softmax",
-    "aten::log_softmax",
-    "aten::scaled_dot_product_attention", "aten::max_pool1d", "aten::max_pool2d",
-    "aten::max_pool3d",
-    "aten::adaptive_avg_pool1d", "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d",
-    "aten::lstm", "aten::gru",
+    "aten::layer_norm", "aten::group_norm", "aten::batch_norm", "aten::instance_norm",
+    "aten::softmax", "aten::log_softmax", "aten::scaled_dot_product_attention",
+    "aten::max_pool1d", "aten::max_pool2d", "aten::max_pool3d", "aten::adaptive_avg_pool1d",
+    "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d", "aten::lstm", "aten::gru",
     "aten::repeat_interleave",
 }  # fmt: skip
 # Views whose schemas do not say so: the caller promises to write to one side only.
@@ -73,9 +54,7 @@ _KEEPS_REAL = {"aten::resolve_conj", "aten::resolve_neg"}
 
 
 class Examples:
-    """Values like those of the trace, without data: meta tensors, and the numbers that follow from
-    sizes.
-    """
+    """Values like those of the trace, without data: meta tensors, and numbers made of sizes."""
 
     def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None = None):
         self._attribute = attribute
@@ -118,25 +97,19 @@ class Examples:
         if node.kind == "aten::size":
             sizes = node.inputs[0].shape
             dim = self.of(node.inputs[1]) if len(node.inputs) > 1 else None
-            return (
-                UNKNOWN if sizes is None or dim is UNKNOWN else sizes if dim is None else sizes[dim]
-            )
+            if sizes is None or dim is UNKNOWN:
+                return UNKNOWN
+            return sizes if dim is None else sizes[dim]
         arguments = [self.of(v) for v in node.inputs]
         if _has_unknown(arguments) or _is_meta(arguments):
             return _meta(value)
-        if node.kind in (
-            "prim::NumToTensor",
-            "aten::Int",
-            "aten::IntImplicit",
-            "aten::ScalarImplicit",
-        ):
-            return int(arguments[0]) if "Int" in node.kind else arguments[0]
+        if node.kind in ("aten::Int", "aten::IntImplicit"):
+            return int(arguments[0])
+        if node.kind in ("prim::NumToTensor", "aten::ScalarImplicit"):
+            return arguments[0]
         result = self.run(node.kind, node.overload, node.inputs)
-        return (
-            result.item()
-            if isinstance(result, torch.Tensor) and not _is_meta(result)
-            else _meta(value)
-        )
+        known = isinstance(result, torch.Tensor) and not _is_meta(result)
+        return result.item() if known else _meta(value)
 
 
 def _has_unknown(values: list[Any]) -> bool:
@@ -165,9 +138,7 @@ def _meta(value: Value) -> Any:
 
 @lru_cache(maxsize=4096)
 def _is_composite(name: str) -> bool:
-    """Whether an operator is written in terms of others: only those may return an input without
-    saying so.
-    """
+    """Whether an operator is made of others: only those may return an input without saying so."""
     try:
         return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     except RuntimeError:
@@ -175,9 +146,7 @@ def _is_composite(name: str) -> bool:
 
 
 def sharing(node: Node, examples: Examples) -> tuple[Sharing, int]:
-    """What the output of `node`, which writes to nothing, shares with which input (the
-    position).
-    """
+    """What the output of `node`, which writes to nothing, shares with the input at a position."""
     if node.views:
         return _declared(node, node.views[0], examples), node.views[0]
     if node.kind in _UNDECLARED_VIEWS:
@@ -212,22 +181,14 @@ def _declared(node: Node, position: int, examples: Examples) -> Sharing:
         return Sharing.VIEW
     result = examples.run(node.kind, node.overload, node.inputs)
     found = Sharing.UNSURE if result is UNKNOWN else _compare(examples.of(source), result)
-    moves = (
-        any(isinstance(examples.of(v), torch.device) for v in node.inputs)
-        or "device" in node.overload
-    )
-    strides_matter = (
-        node.kind in _DEPENDS_ON_STRIDES and not _is_row_major(source) and 1 in (source.shape or ())
-    )
+    has_device = any(isinstance(examples.of(v), torch.device) for v in node.inputs)
+    moves = has_device or "device" in node.overload
+    has_ones = not _is_row_major(source) and 1 in (source.shape or ())
+    strides_matter = node.kind in _DEPENDS_ON_STRIDES and has_ones
     if found is not Sharing.FRESH and (moves or strides_matter):
         return Sharing.UNSURE
-    if found is Sharing.SAME and node.kind in (
-        "aten::reshape",
-        "aten::flatten",
-        "aten::reshape_as",
-    ):
-        return Sharing.VIEW
-    return found
+    reshapes = node.kind in ("aten::reshape", "aten::flatten", "aten::reshape_as")
+    return Sharing.VIEW if found is Sharing.SAME and reshapes else found
 
 
 def _is_whole(node: Node, examples: Examples) -> bool:
@@ -249,8 +210,7 @@ def _as_large(value: Value, output: Value) -> bool:
 
 _LAYOUT = (
     torch.Tensor.size, torch.Tensor.stride, torch.Tensor.storage_offset, torch.Tensor.is_conj,
-    torch.Tensor.is_neg,
-    lambda tensor: tensor.dtype,
+    torch.Tensor.is_neg, lambda tensor: tensor.dtype,
 )  # fmt: skip
 
 
@@ -278,9 +238,7 @@ def _is_row_major(value: Value) -> bool:
 
 
 def overlaps(value: Value) -> bool:
-    """Whether several elements of `value` may lie at one address (expanded, overlapping
-    windows).
-    """
+    """Whether several elements may lie at one address (expanded, overlapping windows)."""
     if value.shape is None or value.strides is None or 0 in value.shape:
         return False
     reach = 0

@@ -27,9 +27,8 @@ class GraphBuilder:
         self.constants = constants_of(graph)
         self.lists: dict[str, Node] = {}
         self._own_constants: dict[tuple[type, Any], Value] = {}
-        self._names = {v.name for n in graph.nodes for v in n.outputs} | {
-            v.name for v in graph.inputs
-        }
+        made = (v for n in graph.nodes for v in n.outputs)
+        self._names = {v.name for v in (*made, *graph.inputs)}
         self._scopes = {n.scope for n in graph.nodes}
 
     def emit(self, kind: str, overload: str, inputs: tuple[Value, ...], like: Value) -> Value:
@@ -51,9 +50,7 @@ class GraphBuilder:
         return self._own_constants[key]
 
     def known(self, value: Value) -> Any:
-        """The Python value of a constant, or of a list of constants; None where it is not
-        constant.
-        """
+        """The Python value of a constant or of a list of constants, None of anything else."""
         if value.name not in self.lists:
             return self.constants.get(value.name)
         elements = [self.known(v) for v in self.lists[value.name].inputs]
@@ -61,23 +58,15 @@ class GraphBuilder:
 
     def append(
         self, like: Node, kind: str, overload: str, inputs: tuple[Value, ...],
-        outputs: tuple[Value, ...],
-        first: bool = False,
+        outputs: tuple[Value, ...], first: bool = False,
     ) -> tuple[Value, ...]:  # fmt: skip
-        """Emit a node at the place of `like`; `first`: with its scope, others get one made
-        unique.
-        """
+        """Emit a node in place of `like`; the `first` one has its scope, others have their own."""
         attributes = like.attributes if kind == like.kind else {}
-        scope = (
-            like.scope if first else _unused(f"{like.scope}.{kind.split('::')[1]}", self._scopes)
-        )
-        self.nodes.append(
-            replace(
-                like, kind=kind, overload=overload, inputs=inputs, outputs=outputs,
-                attributes=attributes, scope=scope,
-                mutates=(), views=(),
-            )
-        )  # fmt: skip
+        own = f"{like.scope}.{kind.split('::')[1]}"
+        scope = like.scope if first else _unused(own, self._scopes)
+        node = replace(like, kind=kind, overload=overload, inputs=inputs, outputs=outputs)
+        facts = {"attributes": attributes, "scope": scope, "mutates": (), "views": ()}
+        self.nodes.append(replace(node, **facts))
         return outputs
 
     def named(self, value: Value) -> Value:

@@ -44,33 +44,30 @@ def check_outputs(
         [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
         for tree in (expected, got)
     )
-    if [tuple(t.shape) for t in wanted] != [tuple(t.shape) for t in found]:
-        raise ConversionError(
-            f"{what} gives outputs of the shapes {[tuple(t.shape) for t in found]},"
-            f" PyTorch {[tuple(t.shape) for t in wanted]}"
-        )
+    shapes, got_shapes = ([tuple(t.shape) for t in tensors] for tensors in (wanted, found))
+    if shapes != got_shapes:
+        raise ConversionError(f"{what} gives outputs of the shapes {got_shapes}, PyTorch {shapes}")
     worst = 0.0
     for index, (reference, output) in enumerate(zip(wanted, found)):
-        if not reference.is_floating_point() or not reference.numel():
-            continue
-        wrong = int((reference.isfinite() & ~output.isfinite()).sum())
-        if wrong:
-            raise EngineBuildError(
-                f"output {index} of {what} is not finite in {wrong} of {output.numel()} places"
-                " where PyTorch's is: values overflow in the chosen precision. Keep the layers at"
-                " fault in float32 with precision={'module.path': 'float32'}, or use bfloat16."
-                f"{explain()}"
-            )
-        worst = max(worst, relative_error(output, reference))
+        if reference.is_floating_point() and reference.numel():
+            _check_finite(f"output {index} of {what}", output, reference, explain)
+            worst = max(worst, relative_error(output, reference))
     if worst > tolerance:
-        log.warning(
-            "%s differs from PyTorch by %.2g (relative error), more than the expected %.2g.%s",
-            what,
-            worst,
-            tolerance,
-            explain(),
-        )
+        message = "%s differs from PyTorch by %.2g (relative error), more than the expected %.2g.%s"
+        log.warning(message, what, worst, tolerance, explain())
     return worst
+
+
+def _check_finite(
+    name: str, output: torch.Tensor, reference: torch.Tensor, explain: Callable[[], str]
+) -> None:
+    wrong = int((reference.isfinite() & ~output.isfinite()).sum())
+    if wrong:
+        raise EngineBuildError(
+            f"{name} is not finite in {wrong} of {output.numel()} places where PyTorch's is:"
+            " values overflow in the chosen precision. Keep the layers at fault in float32 with"
+            f" precision={{'module.path': 'float32'}}, or use bfloat16.{explain()}"
+        )
 
 
 def relative_error(output: torch.Tensor, reference: torch.Tensor) -> float:

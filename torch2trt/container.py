@@ -1,5 +1,4 @@
-"""The engine file: one serialised engine with a description, readable without TensorRT and without
-a GPU.
+"""The engine file: an engine with a description that is read without TensorRT and GPU.
 
 Layout, integers little-endian: 8 bytes magic ``T2TRTENG``; uint32 format number, 2; uint64 length
 of the description; the description, UTF-8 JSON; uint64 length of the plan; the plan as TensorRT

@@ -1,6 +1,4 @@
-"""The exceptions of torch2trt. Every message says what happened, what was got, what was expected
-and where.
-"""
+"""The exceptions of torch2trt. Messages say what happened, what was got and expected, and where."""
 
 from __future__ import annotations
 

@@ -16,18 +16,13 @@ from .graph import Graph, Node, Value
 from .registry import user_handler
 
 _CONVOLUTIONS = (
-    "aten::_convolution",
-    "aten::convolution",
-    "aten::conv1d",
-    "aten::conv2d",
-    "aten::conv3d",
-)
+    "aten::_convolution", "aten::convolution", "aten::conv1d", "aten::conv2d", "aten::conv3d",
+)  # fmt: skip
 _DOUBLE, _FLOATS = 7, {torch.float32: 6, torch.float16: 5, torch.bfloat16: 15}
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """`graph` with each ``batch_norm(conv(x, w, b))`` as one convolution, where nothing else reads
-    the convolution.
+    """`graph` with each ``batch_norm(conv(x, w, b))`` that nothing else reads as one convolution.
 
     Left alone are batch norms in training mode, transposed convolutions, weights computed from
     inputs, and kinds that a user registered a handler for.
@@ -48,9 +43,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
 
 def _foldable(graph: Graph) -> dict[str, Node]:
-    """The convolution of each batch norm that can be folded, by the name of the batch norm's
-    output.
-    """
+    """The convolution of each batch norm that can be folded, by the name of its output."""
     builder = GraphBuilder(graph)
     builder.lists = {n.outputs[0].name: n for n in graph.nodes if n.kind == "prim::ListConstruct"}
     made_by = {v.name: n for n in graph.nodes for v in n.outputs}
@@ -63,16 +56,10 @@ def _foldable(graph: Graph) -> dict[str, Node]:
         if conv is None or conv.kind not in _CONVOLUTIONS or reads.count(conv.outputs[0].name) != 1:
             continue
         transposed = "_convolution" in conv.kind and builder.known(conv.inputs[6]) is not False
-        constants = [conv.inputs[1], *node.inputs[1:5]]
-        fixed = all(_is_parameter(v, made_by) for v in constants) and _is_parameter(
-            conv.inputs[2], made_by
-        )
-        if (
-            not transposed
-            and fixed
-            and conv.outputs[0].dtype in _FLOATS
-            and len(conv.outputs[0].shape or ()) > 2
-        ):
+        constants = [*conv.inputs[1:3], *node.inputs[1:5]]
+        output = conv.outputs[0]
+        batched = output.dtype in _FLOATS and len(output.shape or ()) > 2
+        if batched and not transposed and all(_is_parameter(v, made_by) for v in constants):
             pairs[node.outputs[0].name] = conv
     return pairs
 
@@ -83,56 +70,63 @@ def _is_parameter(value: Value, made_by: dict[str, Node]) -> bool:
 
 
 def _emit_folded(builder: GraphBuilder, conv: Node, norm: Node) -> None:
-    """The convolution with scaled weights in place of `norm`: weight * s and (bias - mean) * s +
-    shift in float64.
+    """The convolution in place of `norm`, with weight * s and (bias - mean) * s + beta.
+
+    These are computed in float64, with s = gamma / sqrt(variance + epsilon).
     """
     builder.node = conv
-    dims = len(conv.outputs[0].shape or ())
-    vector = Value("folded", "Tensor")
-    number = builder.constant
-
-    def double(value: Value) -> Value:
-        return builder.emit(
-            "aten::to",
-            "dtype",
-            (value, number(_DOUBLE), number(False), number(False), number(None)),
-            vector,
-        )
-
-    def binary(kind: str, a: Value, b: Value) -> Value:
-        extra = () if kind == "mul" else (number(1),)
-        return builder.emit(f"aten::{kind}", "Tensor", (a, b, *extra), vector)
-
-    def is_none(value: Value) -> bool:
-        return value.name in builder.constants and builder.constants[value.name] is None
-
+    wide = _Float64(builder)
     gamma, beta, mean, variance = norm.inputs[1:5]
-    epsilon = builder.emit(
-        "aten::add", "Scalar", (double(variance), norm.inputs[7], number(1)), vector
-    )
-    scale = builder.emit("aten::rsqrt", "", (epsilon,), vector)
-    scale = scale if is_none(gamma) else binary("mul", scale, double(gamma))
-    sizes = (number(-1), *[number(1)] * (dims - 1))
-    named = (builder.named(Value("sizes", "List[int]")),)
-    column = builder.append(conv, "prim::ListConstruct", "", sizes, named)[0]
-    weight = binary(
-        "mul", double(conv.inputs[1]), builder.emit("aten::reshape", "", (scale, column), vector)
-    )
-    shift = mean if is_none(conv.inputs[2]) else conv.inputs[2]
-    centered = (
-        builder.emit("aten::neg", "", (double(mean),), vector)
-        if shift is mean
-        else binary("sub", double(shift), double(mean))
-    )
-    bias = binary("mul", centered, scale)
-    bias = bias if is_none(beta) else binary("add", bias, double(beta))
-    kind = number(_FLOATS[conv.outputs[0].dtype])
-    back = [
-        builder.emit(
-            "aten::to", "dtype", (v, kind, number(False), number(False), number(None)), vector
-        )
-        for v in (weight, bias)
-    ]
-    builder.nodes.append(
-        replace(conv, inputs=(conv.inputs[0], *back, *conv.inputs[3:]), outputs=norm.outputs)
-    )
+    scale = wide.unary("rsqrt", wide.sum(variance, norm.inputs[7]))
+    scale = scale if wide.is_none(gamma) else wide.binary("mul", scale, wide.of(gamma))
+    column = wide.column(conv)
+    weight = wide.binary("mul", wide.of(conv.inputs[1]), wide.reshaped(scale, column))
+    if wide.is_none(conv.inputs[2]):
+        centered = wide.unary("neg", wide.of(mean))
+    else:
+        centered = wide.binary("sub", wide.of(conv.inputs[2]), wide.of(mean))
+    bias = wide.binary("mul", centered, scale)
+    bias = bias if wide.is_none(beta) else wide.binary("add", bias, wide.of(beta))
+    back = [wide.cast(value, _FLOATS[conv.outputs[0].dtype]) for value in (weight, bias)]
+    inputs = (conv.inputs[0], *back, *conv.inputs[3:])
+    builder.nodes.append(replace(conv, inputs=inputs, outputs=norm.outputs))
+
+
+class _Float64:
+    """Emits arithmetic of float64 vectors."""
+
+    def __init__(self, builder: GraphBuilder):
+        self.builder = builder
+        self.like = Value("folded", "Tensor")
+
+    def is_none(self, value: Value) -> bool:
+        constants = self.builder.constants
+        return value.name in constants and constants[value.name] is None
+
+    def cast(self, value: Value, code: int) -> Value:
+        options = tuple(map(self.builder.constant, (code, False, False, None)))
+        return self.builder.emit("aten::to", "dtype", (value, *options), self.like)
+
+    def of(self, value: Value) -> Value:
+        return self.cast(value, _DOUBLE)
+
+    def unary(self, name: str, value: Value) -> Value:
+        return self.builder.emit(f"aten::{name}", "", (value,), self.like)
+
+    def binary(self, name: str, a: Value, b: Value) -> Value:
+        extra = () if name == "mul" else (self.builder.constant(1),)
+        return self.builder.emit(f"aten::{name}", "Tensor", (a, b, *extra), self.like)
+
+    def sum(self, value: Value, number: Value) -> Value:
+        inputs = (self.of(value), number, self.builder.constant(1))
+        return self.builder.emit("aten::add", "Scalar", inputs, self.like)
+
+    def column(self, conv: Node) -> Value:
+        """The shape [-1, 1, ...] of a factor per output channel of the weight."""
+        ones = [1] * (len(conv.outputs[0].shape or ()) - 1)
+        sizes = tuple(map(self.builder.constant, (-1, *ones)))
+        listed = (self.builder.named(Value("sizes", "List[int]")),)
+        return self.builder.append(conv, "prim::ListConstruct", "", sizes, listed)[0]
+
+    def reshaped(self, value: Value, sizes: Value) -> Value:
+        return self.builder.emit("aten::reshape", "", (value, sizes), self.like)

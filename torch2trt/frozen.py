@@ -1,6 +1,4 @@
-"""What tracing turned into constants: found from the tracer's warnings, in the graph, and by other
-inputs.
-"""
+"""What tracing turned into constants: from the tracer's warnings, the graph, and other inputs."""
 
 from __future__ import annotations
 
@@ -22,8 +20,7 @@ from .walk import walk
 
 _NUMBERS = {
     "aten::Int", "aten::Float", "aten::Bool", "aten::item", "aten::IntImplicit",
-    "aten::FloatImplicit",
-    "aten::ScalarImplicit", "aten::_local_scalar_dense",
+    "aten::FloatImplicit", "aten::ScalarImplicit", "aten::_local_scalar_dense",
 }  # fmt: skip
 _RUN_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, Torch2TrtError)
 
@@ -55,9 +52,7 @@ def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
 
 
 def _line_of(node: Node, graph: Graph) -> str:
-    """The source of `node`; lists and conversions may have none, then that of the operation they
-    are made for.
-    """
+    """The source of `node`, or of the operation that a list or conversion is made for."""
     while not node.source:
         reader = next((n for n in graph.nodes if any(_reads(n, v) for v in node.outputs)), None)
         if reader is None:
@@ -73,8 +68,7 @@ def generalises(
     other_inputs: Sequence[Any],
     other_kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Frozen, ...]:
-    """Check a traced program on inputs of other sizes: run its graph in PyTorch and compare with
-    the program itself.
+    """Compare a traced program, run by PyTorch, with the program itself on inputs of other sizes.
 
     Args:
         program: what was traced.
@@ -98,15 +92,11 @@ def generalises(
         _copied(args), _copied(kwargs), lambda v: isinstance(v, torch.Tensor)
     )
     try:
-        differences = list(
-            _differences(graph, walk(graph, tensors, trace.attribute, TORCH_CONTEXT), expected)
-        )
+        got = walk(graph, tensors, trace.attribute, TORCH_CONTEXT)
+        differences = list(_differences(graph, got, expected))
     except _RUN_ERRORS as error:
-        differences = [
-            Frozen(
-                f"the traced program fails: {str(error).splitlines()[0]}", "inputs of other sizes"
-            )
-        ]
+        message = f"the traced program fails: {str(error).splitlines()[0]}"
+        differences = [Frozen(message, "inputs of other sizes")]
     if not differences:
         return ()
     other = trace_again(program, _copied(args), _copied(kwargs))
@@ -126,32 +116,20 @@ def _differences(
         try:
             torch.testing.assert_close(one, other, equal_nan=True)
         except AssertionError:
-            what = (
-                "other values"
-                if one.shape == other.shape
-                else f"{list(one.shape)}, not {list(other.shape)}"
-            )
-            yield Frozen(
-                f"output {position} of the traced program has {what}",
-                makers.get(value.name, value.name),
-            )
+            sizes = f"{list(one.shape)}, not {list(other.shape)}"
+            what = "other values" if one.shape == other.shape else sizes
+            message = f"output {position} of the traced program has {what}"
+            yield Frozen(message, makers.get(value.name, value.name))
     if len(got) != len(expected):
-        yield Frozen(
-            f"{len(got)} outputs in the trace, {len(expected)} for the other inputs", "the program"
-        )
+        message = f"{len(got)} outputs in the trace, {len(expected)} for the other inputs"
+        yield Frozen(message, "the program")
 
 
 def changed_constants(first: Graph, second: Graph) -> Iterator[Frozen]:
-    """The constants by which two traces of one program differ, up to the first node that only one
-    of them has.
-    """
+    """The constants by which two traces of one program differ, up to where they part."""
     constants, others = constants_of(first), constants_of(second)
     for node, other in zip(_operations(first), _operations(second)):
-        if (node.name, len(node.inputs), len(node.outputs)) != (
-            other.name,
-            len(other.inputs),
-            len(other.outputs),
-        ):
+        if _form(node) != _form(other):
             message = f"the traces part here: {_brief(node)}; for the other inputs {_brief(other)}"
             yield Frozen(message, _line_of(node, first))
             return
@@ -163,6 +141,10 @@ def changed_constants(first: Graph, second: Graph) -> Iterator[Frozen]:
                 what = f"a constant of {_reader(node, first)} is {_short(was)}"
                 message = f"{what}; for the other inputs {_short(now)}"
                 yield Frozen(message, _line_of(node, first))
+
+
+def _form(node: Node) -> tuple[str, int, int]:
+    return node.name, len(node.inputs), len(node.outputs)
 
 
 def _operations(graph: Graph) -> list[Node]:

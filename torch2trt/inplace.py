@@ -14,15 +14,13 @@ from .graph import Node
 # They change how a tensor is seen, not its values.
 VIEWS_IN_PLACE = {
     "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_",
-    "aten::swapdims_",
-    "aten::detach_", "aten::as_strided_",
+    "aten::swapdims_", "aten::detach_", "aten::as_strided_",
 }  # fmt: skip
 _SIZES_ONLY = {
     "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point",
-    "aten::is_complex",
-    "aten::empty_like", "aten::zeros_like", "aten::ones_like", "aten::full_like",
-    "aten::rand_like", "aten::randn_like",
-    "aten::randint_like", "aten::new_empty", "aten::new_zeros", "aten::new_ones", "aten::new_full",
+    "aten::is_complex", "aten::empty_like", "aten::zeros_like", "aten::ones_like",
+    "aten::full_like", "aten::rand_like", "aten::randn_like", "aten::randint_like",
+    "aten::new_empty", "aten::new_zeros", "aten::new_ones", "aten::new_full",
     "aten::empty_strided", "aten::new_empty_strided",
 }  # fmt: skip
 _CHANGES_MEMORY = {"aten::resize_", "aten::resize_as_", "aten::set_", "aten::set_data"}
@@ -52,18 +50,14 @@ def is_out_variant(node: Node) -> bool:
 
 
 def hidden_writes(node: Node, constants: Mapping[str, Any]) -> tuple[int, ...]:
-    """The inputs that `node` writes to although its schema does not say so: running statistics in
-    training mode.
-    """
+    """The inputs that `node` writes to without saying so: running statistics in training mode."""
     if node.kind not in UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
         return ()
     return tuple(i for i in (3, 4) if node.inputs[i].type == "Tensor")
 
 
 def functional_form(node: Node) -> Functional | None:
-    """The functional form of a node that writes to its first input, or to ``out=`` arguments; None
-    if there is none.
-    """
+    """The functional form of a node that writes to its first input or to ``out=``, if any."""
     return _functional_form(node.kind, node.overload, node.mutates, len(node.inputs))
 
 

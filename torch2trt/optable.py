@@ -1,6 +1,4 @@
-"""The operator table: what is registered, on which backends, how, and what is refused; read from
-the handlers.
-"""
+"""The operator table, read from the handlers: what works on which backend, how, what is refused."""
 
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ class Memory:
 
 @dataclass(eq=False)
 class Place:
-    """A tensor, or a list of views: output `index` of `view` applied to `parent` as its input
-    `base`.
+    """A tensor, or a list of views: output `index` of `view` with `parent` as its input `base`.
 
     `value` is what it held after `made` writes to its memory; `traced` is as the trace recorded it.
     """

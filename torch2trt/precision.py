@@ -48,8 +48,7 @@ def lower_precision(
     attribute: Callable[[str], Any],
     overrides: Mapping[str, torch.dtype] | None = None,
 ) -> Graph:
-    """The same graph computing in `dtype` where that is safe. Its inputs and outputs keep their
-    types.
+    """The graph computing in `dtype` where that is safe; inputs and outputs keep their types.
 
     Only float32 values are concerned; what the program itself computes in another type stays.
 

@@ -104,8 +104,7 @@ def _monitor(owner: BuildMonitor, phases: _Phases) -> Any:
 
 
 class BuildMonitor:
-    """Around a build: shows progress, turns Ctrl-C into a cancelled build, keeps TensorRT's
-    warnings.
+    """Around a build: shows progress, lets Ctrl-C cancel it, keeps TensorRT's warnings.
 
     While it is active, Ctrl-C in the main thread does not raise inside TensorRT, where an exception
     could not pass; it asks TensorRT to stop. TensorRT 8.6 cannot be asked: there Ctrl-C takes

@@ -20,9 +20,7 @@ _NOT_THE_PROGRAM = (
 
 @dataclass(frozen=True)
 class Frozen:
-    """A value that holds only for the example inputs: what is known of it, and the line of the
-    program.
-    """
+    """A value that holds for the example inputs only, and the line of the program."""
 
     message: str
     source: str
@@ -33,9 +31,7 @@ class Frozen:
 
 @contextlib.contextmanager
 def tracer_warnings() -> Iterator[list[Frozen]]:
-    """Collect the tracer's warnings with the line of the program they come from; other warnings are
-    dropped.
-    """
+    """Collect the tracer's warnings with the lines they come from; drop other warnings."""
     collected: list[Frozen] = []
 
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
+from .builder import GraphBuilder
 from .graph import Node, Value
 
 # The view's own arguments after (base, new values).
@@ -18,10 +17,9 @@ _OWN_INVERSES = {
 }  # fmt: skip
 _ORDER_KEEPING = {
     "aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias",
-    "aten::flatten.using_ints",
-    "aten::unflatten.int", "aten::squeeze", "aten::squeeze.dim", "aten::squeeze.dims",
-    "aten::view_as",
-    "aten::reshape_as", "aten::ravel", "aten::expand", "aten::expand_as", "aten::broadcast_to",
+    "aten::flatten.using_ints", "aten::unflatten.int", "aten::squeeze", "aten::squeeze.dim",
+    "aten::squeeze.dims", "aten::view_as", "aten::reshape_as", "aten::ravel", "aten::expand",
+    "aten::expand_as", "aten::broadcast_to",
 }  # fmt: skip
 # How the elements of a list of views are put together again, and which argument is the dimension.
 _JOINS = {
@@ -34,22 +32,7 @@ _JOINS = {
 }  # fmt: skip
 
 
-class Emitter(Protocol):
-    """What the inverses need of the pass that uses them."""
-
-    def emit(self, kind: str, overload: str, inputs: tuple[Value, ...], like: Value) -> Value:
-        """A new node; its output has the shape and dtype of `like`."""
-
-    def constant(self, value: Any) -> Value:
-        """A constant of the graph."""
-
-    def known(self, value: Value) -> Any:
-        """The Python value of a constant, or of a list of constants; None where it is not
-        constant.
-        """
-
-
-def rebuild(view: Node, base: Value, new: Value, out: Emitter) -> Value | None:
+def rebuild(view: Node, base: Value, new: Value, out: GraphBuilder) -> Value | None:
     """The value of `base` after its `view` became `new`; None where no inverse is known."""
     rest = view.inputs[1:]
     if view.name in _SCATTERS:
@@ -69,7 +52,7 @@ def rebuild(view: Node, base: Value, new: Value, out: Emitter) -> Value | None:
     return None
 
 
-def _permute_back(dims: Value, base: Value, new: Value, out: Emitter) -> Value | None:
+def _permute_back(dims: Value, base: Value, new: Value, out: GraphBuilder) -> Value | None:
     order = out.known(dims)
     if order is None:
         return None
@@ -80,7 +63,7 @@ def _permute_back(dims: Value, base: Value, new: Value, out: Emitter) -> Value |
 
 
 def _narrow_back(
-    arguments: tuple[Value, ...], base: Value, new: Value, out: Emitter
+    arguments: tuple[Value, ...], base: Value, new: Value, out: GraphBuilder
 ) -> Value | None:
     dim, start, length = (out.known(v) for v in arguments)
     if dim is None or start is None or length is None:
@@ -90,7 +73,7 @@ def _narrow_back(
     return out.emit("aten::slice_scatter", "", inputs, base)
 
 
-def join(view: Node, parts: tuple[Value, ...], base: Value, out: Emitter) -> Value | None:
+def join(view: Node, parts: tuple[Value, ...], base: Value, out: GraphBuilder) -> Value | None:
     """The value of `base` whose `view` is the list of `parts`; None where no inverse is known."""
     if view.name not in _JOINS:
         return None

@@ -1,6 +1,4 @@
-"""The backends: one class each behind the protocol of ``base.py``. Nothing here imports tensorrt or
-tvm by itself.
-"""
+"""The backends, behind the protocol of ``base.py``; importing them imports no backend package."""
 
 from __future__ import annotations
 

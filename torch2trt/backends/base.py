@@ -52,9 +52,7 @@ class Context:
         return self.node.scope if self.node is not None else "torch2trt"
 
     def unique(self, role: str = "") -> str:
-        """A name for one more layer, tensor or weight of the current node; the same in every walk
-        of one graph.
-        """
+        """A name for one more layer or tensor of this node; the same in every walk of a graph."""
         name = f"{self.scope}.{role}" if role else self.scope
         count = self._names[name] = self._names.get(name, -1) + 1
         return f"{name}.{count}" if count else name
@@ -102,8 +100,7 @@ class SymbolicContext(Context):
         raise self._missing("input")
 
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        """A symbolic tensor for values of the module (weights, buffers and what was computed from
-        them alone).
+        """A symbolic tensor for weights, buffers and what is computed from them alone.
 
         Named ``scope.role``; its values may be exchanged later under that name (refit, runtime
         parameters).
@@ -111,9 +108,7 @@ class SymbolicContext(Context):
         raise self._missing("constant")
 
     def literal(self, value: torch.Tensor) -> Tensor:
-        """A symbolic tensor for a small constant that belongs to the program text (numbers, index
-        tables).
-        """
+        """A symbolic tensor for a small constant of the program text (a number, an index table)."""
         raise self._missing("literal")
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
@@ -130,9 +125,7 @@ class SymbolicContext(Context):
 
     # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """torch's ``x.to(dtype)``: float to int truncates, anything to bool is ``!= 0``. The same
-        dtype returns `x`.
-        """
+        """torch's ``x.to(dtype)``: float to int truncates, to bool is ``!= 0``; `x` if it fits."""
         raise self._missing("cast")
 
     def unary(self, name: str, x: Tensor) -> Tensor:
@@ -143,8 +136,7 @@ class SymbolicContext(Context):
         raise self._missing(f"unary {name}")
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
-        """Elementwise with broadcasting; both operands have one dtype, the result too (bool for
-        comparisons).
+        """Elementwise with broadcasting; operands and result have one dtype, comparisons give bool.
 
         add sub mul div (floats only) floordiv truncdiv remainder (sign of the divisor,
         torch.remainder) fmod pow maximum minimum (NaN propagates) atan2 eq ne lt le gt ge
@@ -163,9 +155,7 @@ class SymbolicContext(Context):
         raise self._missing(f"reduce {name}")
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
-        """max min: the int64 index of the extreme value, of the first one where several are
-        equal.
-        """
+        """max min: the int64 index of the extreme value, the first of equal ones."""
         raise self._missing(f"arg{name}")
 
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
@@ -200,30 +190,22 @@ class SymbolicContext(Context):
     def slice(
         self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
-        """One start, size and step per dimension, already clamped into the shape; a step may be
-        negative.
-        """
+        """A start, size and step per dimension, clamped into the shape; a step may be negative."""
         raise self._missing("slice")
 
     def pad(
         self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
     ) -> Tensor:
-        """Pad every dimension; mode: constant reflect replicate circular. Amounts are not
-        negative.
-        """
+        """Pad by amounts that are not negative; mode: constant reflect replicate circular."""
         raise self._missing(f"pad {mode}")
 
     # ---- indexing --------------------------------------------------------------------------------
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        """numpy.take: the dimension `axis` is replaced by the shape of `index` (any rank, integers,
-        not negative).
-        """
+        """numpy.take: the shape of `index` (integers, not negative) takes the place of `axis`."""
         raise self._missing("take")
 
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        """torch.gather for an index as large as `x` in all other dimensions, or smaller; not
-        negative.
-        """
+        """torch.gather; the index is not negative, and no larger than `x` in other dimensions."""
         raise self._missing("gather")
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
@@ -233,15 +215,11 @@ class SymbolicContext(Context):
     def scatter(
         self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
     ) -> Tensor:
-        """torch.scatter: `source` has the shape of `index`; reduction None add multiply maximum
-        minimum (self included).
-        """
+        """torch.scatter, `source` like `index`; reduction: None add multiply maximum minimum."""
         raise self._missing("scatter")
 
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
-        """A copy of `x` with ``x[tuple(index[..., k])] = source`` (or ``+=``); `index` int64, not
-        negative.
-        """
+        """``x[tuple(index[..., k])] = source`` (or ``+=``) in a copy; int64 index, not negative."""
         raise self._missing("scatter_nd")
 
     def nonzero(self, x: Tensor) -> Tensor:
@@ -249,16 +227,12 @@ class SymbolicContext(Context):
         raise self._missing("nonzero (its output shape depends on the data)")
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
-        """int64 ``start + step * [0 .. length)``; needed for symbolic arguments, static ones are
-        literals.
-        """
+        """int64 ``start + step * [0 .. length)``, for symbolic arguments; others are literals."""
         raise self._missing("arange over a dynamic size")
 
     # ---- networks --------------------------------------------------------------------------------
     def matmul(self, a: Operand, b: Operand) -> Tensor:
-        """Batched matrix product of operands of rank >= 2, batch dimensions broadcast (ranks may
-        differ).
-        """
+        """Batched matrix product of operands of rank 2 or more; batch dimensions broadcast."""
         raise self._missing("matmul")
 
     def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
@@ -269,9 +243,7 @@ class SymbolicContext(Context):
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[tuple[int, int]], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
-        """1-d, 2-d or 3-d convolution of a batched x; padding is (before, after) per spatial
-        dimension.
-        """
+        """1-d, 2-d or 3-d convolution of a batch; (before, after) padding per spatial dimension."""
         raise self._missing("conv")
 
     def conv_transpose(
@@ -292,17 +264,14 @@ class SymbolicContext(Context):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         ceil_mode: bool, count_include_pad: bool,
     ) -> Tensor:  # fmt: skip
-        """1-d, 2-d or 3-d average pooling of [N, C, *spatial], output size and divisor as torch
-        computes them.
-        """
+        """1-d, 2-d or 3-d average pooling of [N, C, *spatial], size and divisor as in torch."""
         raise self._missing("avg_pool")
 
     def resize(
         self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
         scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
-        """torch's upsample of [N, C, *spatial] (1 to 3 spatial dimensions): nearest, nearest-exact,
-        linear, cubic.
+        """torch's upsample of [N, C, *spatial], 1-d to 3-d: nearest, nearest-exact, linear, cubic.
 
         `scales` are the factors the caller gave (None where the ratio of sizes counts), as torch
         uses them.
@@ -318,9 +287,7 @@ class SymbolicContext(Context):
         raise self._missing("grid_sample")
 
     def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
-        """``x * scale + shift`` with constants per channel (axis 1): batch normalisation with fixed
-        statistics.
-        """
+        """``x * scale + shift`` with constants per channel (axis 1), as batch norm is."""
         ones = [1] * (len(self.shape(x)) - 2)
         scaled = self.binary("mul", x, self.constant(scale.reshape(-1, *ones), "scale"))
         return self.binary("add", scaled, self.constant(shift.reshape(-1, *ones), "shift"))
@@ -333,23 +300,17 @@ class SymbolicContext(Context):
         self, x: Tensor, axes: Sequence[int], weight: Operand | None, bias: Operand | None,
         eps: float,
     ) -> Tensor:  # fmt: skip
-        """(x - mean) / sqrt(var + eps) over the trailing `axes`; weight and bias have the shape of
-        these.
-        """
+        """(x - mean) / sqrt(var + eps) over trailing `axes`; weight and bias have their shape."""
         raise self._missing("layer_norm")
 
     def group_norm(
         self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
     ) -> Tensor:  # fmt: skip
-        """Group normalisation of [N, C, ...]; weight and bias have the shape [C]. groups == C is
-        instance norm.
-        """
+        """Group norm of [N, C, ...] with weight and bias [C]; groups == C is instance norm."""
         raise self._missing("group_norm")
 
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
-        """softmax(q k^T * scale + mask) v for [N, heads, length, size]; mask is bool (False: left
-        out) or added.
-        """
+        """softmax(q k^T * scale + mask) v of [N, heads, length, size]; bool: False is left out."""
         raise self._missing("attention")

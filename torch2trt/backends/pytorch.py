@@ -1,6 +1,4 @@
-"""PyTorch as a backend: every value is a constant, and every node runs as the PyTorch operator it
-was traced from.
-"""
+"""PyTorch as a backend: every value is a constant, every node runs as the operator it was."""
 
 from __future__ import annotations
 

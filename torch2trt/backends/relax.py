@@ -63,9 +63,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
 
     # ---- the function ----------------------------------------------------------------------------
     def input(self, name: str, shape: Sequence[Dim | str | None], dtype: torch.dtype) -> Tensor:
-        """A new parameter of ``main``. A string in `shape` names a dynamic dimension, one name one
-        number.
-        """
+        """A new parameter of ``main``; a string in `shape` names a dynamic dimension."""
         dims = [self._input_dim(name, i, dim) for i, dim in enumerate(shape)]
         var = relax.Var(self._identifier(name), relax.TensorType(dims, self.tvm_dtype(dtype)))
         self._inputs.append(var)
@@ -137,15 +135,11 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         return attrgetter(name)(relax.op)
 
     def emit(self, expr: relax.Expr, role: str = "") -> Tensor:
-        """Bind `expr` to a new variable named by scope and role; its shape and dtype are known from
-        then on.
-        """
+        """Bind `expr` to a variable named by scope and role, whose shape and dtype are known."""
         return self.network.emit(expr, name_hint=re.sub(r"\W", "_", self.unique(role)))
 
     def normalize(self, value: Any) -> Any:
-        """A raw Relax expression is emitted, a tuple becomes a list; everything else is given
-        back.
-        """
+        """A raw Relax expression is emitted, a tuple becomes a list; all else is given back."""
         if isinstance(value, (list, tuple)):
             return type(value)(self.normalize(v) for v in value)
         if not isinstance(value, relax.Expr) or tvm.ir.is_prim_expr(value):

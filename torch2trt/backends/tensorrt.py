@@ -21,8 +21,7 @@ log = logging.getLogger("torch2trt.tensorrt")
 
 
 class TensorRTContext(ResizeMixin):
-    """Emits into a network with explicit batch dimension; its symbolic tensors are the network's
-    own ``ITensor``.
+    """Emits into a network of explicit batch; symbolic tensors are the network's own ``ITensor``.
 
     Every layer is named after the node that it came from, and constants that come from the module
     carry weight names (``weight_dict``), so that an engine can be refitted.

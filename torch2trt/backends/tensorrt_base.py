@@ -180,8 +180,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             raise self.refuse(str(error)) from error
 
     def movable(self, x: Tensor) -> Tensor:
-        """What layers that only move data take for `x`: TensorRT has uint8 at inputs and outputs of
-        the network alone.
+        """What layers that only move data take for `x`: uint8 is for network inputs and outputs.
 
         Between them uint8 values are int32 tensors that ``dtype`` knows to be uint8.
         """

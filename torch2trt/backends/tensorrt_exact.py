@@ -1,5 +1,4 @@
-"""Elementwise operations that TensorRT lacks, composed without loss: remainders of floats, atan2,
-integer bits.
+"""Elementwise operations that TensorRT lacks, without loss: remainders, atan2, integer bits.
 
 Remainders of floats are exact as long as the quotient stays below 2**24; the product ``divisor *
 quotient`` is formed with its rounding error (Dekker's two-product), because a plain ``a - b *

@@ -241,8 +241,7 @@ class NetworkMixin(IntConvMixin):
         padding: Sequence[int],
         ceil_mode: bool,
     ) -> list[int] | None:
-        """Padding behind x with which rounding down gives torch's size; None: let the layer round
-        up.
+        """Padding behind x for torch's size with rounding down; None: let the layer round up.
 
         torch rounds up only as long as the last window starts in x or in the padding before it.
         """

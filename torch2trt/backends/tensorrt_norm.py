@@ -16,8 +16,7 @@ class NormMixin(NetworkMixin):
     meaning."""
 
     def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
-        """``x * scale + shift`` per channel (dimension 1), as one scale layer where TensorRT has
-        one for `x`.
+        """``x * scale + shift`` per channel (dimension 1), as one scale layer where there is one.
 
         Args:
             x: [N, C, ...].
@@ -122,8 +121,7 @@ class NormMixin(NetworkMixin):
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
-        """The attention layer for half precision without a mask where TensorRT has one, else its
-        parts.
+        """TensorRT's attention layer for half precision without a mask, else attention's parts.
 
         TensorRT-RTX 1.7 crashes when it builds the layer with a constant mask that broadcasts over
         heads. The layer does not scale, so `q` is scaled before, which is exact in half precision

@@ -55,8 +55,7 @@ def layer_kind(layer: Any) -> str:
 
 
 def output_types(layer: Any, type_of: Callable[[Any], Any]) -> list[Any]:
-    """The ``DataType`` of each output of a layer, from its kind, its attributes and the types of
-    its inputs.
+    """The ``DataType`` of each output of a layer, from its kind, attributes and input types.
 
     Args:
         layer: any layer of a network.
@@ -100,8 +99,7 @@ def _fill_type(layer: Any, type_of: Callable[[Any], Any]) -> Any:
 
 
 class TypeTable:
-    """The types of the tensors of one weakly typed network, those of layers that somebody else
-    added included.
+    """The types of the tensors of a weakly typed network, whoever added the layers.
 
     It holds names and numbers only, so that it does not keep the network alive.
     """

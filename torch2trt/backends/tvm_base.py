@@ -1,6 +1,4 @@
-"""What the two TVM dialects have in common: weights are parameters of the function, behind its
-inputs.
-"""
+"""What the TVM dialects share: weights are parameters of the function, behind its inputs."""
 
 from __future__ import annotations
 

@@ -117,9 +117,7 @@ class NetworkPrimitives(TVMContext):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
     ) -> tuple[list[Dim], list[Dim]]:  # fmt: skip
-        """Output sizes as PyTorch computes them, and how far the last window reaches behind the
-        input.
-        """
+        """Output sizes as in PyTorch, and how far the last window reaches behind the input."""
         sizes, over = [], []
         for dim, k, s, p, d in zip(self.shape(x)[2:], kernel, stride, padding, dilation):
             room = dim + 2 * p - d * (k - 1) - 1

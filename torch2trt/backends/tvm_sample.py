@@ -103,9 +103,7 @@ def _blend(
 def _tables(
     shape: Sequence[Any], taps: Callable[..., list[Any]], label: str
 ) -> list[tuple[te.Tensor, te.Tensor | None]]:
-    """The taps of one axis, computed once into tensors of `shape` instead of anew for each output
-    element.
-    """
+    """The taps of one axis, computed once into tensors of `shape`, not anew for each element."""
     count = len(taps(*[tirx.const(0, "int64") for _ in shape]))
 
     def table(tap: int, part: int) -> te.Tensor:
@@ -207,9 +205,7 @@ def _grid_taps(
 
 
 def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: bool) -> te.Tensor:
-    """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate of `grid` belongs to the
-    first spatial axis.
-    """
+    """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate is of the first axis."""
     dtype, stored = _working_dtype(x), T.dtype_name(x)
     spatial = list(x.shape[2:])
     rank = len(spatial)

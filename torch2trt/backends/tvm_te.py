@@ -64,9 +64,7 @@ def load(x: Any, index: Sequence[Any]) -> Expr:
 
 
 def broadcast_shape(xs: Sequence[Any]) -> list[Any]:
-    """The shape that the tensors among `xs` broadcast to; two symbolic dimensions are taken to
-    agree.
-    """
+    """The shape that the tensors in `xs` broadcast to; symbolic dimensions are taken to agree."""
     shapes = [list(x.shape) for x in xs if isinstance(x, te.Tensor)]
     rank = max(map(len, shapes), default=0)
     padded = [[1] * (rank - len(shape)) + shape for shape in shapes]
@@ -256,9 +254,7 @@ def integer_power(base: te.Tensor, exponent: te.Tensor) -> te.Tensor:
 
 
 def _divisor(b: Expr) -> Expr:
-    """An integer divisor that does not stop the process: by zero PyTorch raises, here the result is
-    meaningless.
-    """
+    """An integer divisor that stops no process: a division by zero gives something meaningless."""
     return tirx.Select(b == const(0, b), const(1, b), b)
 
 
@@ -279,9 +275,7 @@ def truncdiv(a: Expr, b: Expr) -> Expr:
 
 
 def floordiv(a: Expr, b: Expr) -> Expr:
-    """Python's rule: floats subtract the remainder first, so that a quotient near an integer is not
-    rounded over it.
-    """
+    """Python's rule: floats subtract the remainder first, lest a quotient is rounded up."""
     if not is_float(a):
         return tirx.floordiv(a, _divisor(b))
     zero, one = const(0, a), const(1, a)
@@ -350,9 +344,7 @@ min_reducer = _reducer(lambda a, b: a < b, float("inf"), "min_nan")
 def reduction(
     x: te.Tensor, axes: Sequence[int], keepdim: bool, value: Callable[..., Any], name: str
 ) -> Any:
-    """One reduction over `axes`: ``value(element, reduce_axes, index)`` is the reduce
-    expression.
-    """
+    """A reduction over `axes`; ``value(element, reduce_axes, index)`` is its expression."""
     inner = {axis: te.reduce_axis((0, x.shape[axis]), name=f"r{axis}") for axis in axes}
     kept = [axis for axis in range(len(x.shape)) if axis not in inner]
     shape = (
@@ -370,9 +362,7 @@ def reduction(
 
 
 def arg_extreme(x: te.Tensor, axis: int, keepdim: bool, largest: bool) -> list[te.Tensor]:
-    """int64 index and value of the extreme element; the first of equal ones, NaN beats
-    everything.
-    """
+    """int64 index and value of the extreme element: the first of equal ones, NaN before all."""
     floating = is_float(x)
     last = 2**63 - 1
 
