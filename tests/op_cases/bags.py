@@ -16,7 +16,8 @@ SCALES, ZEROS = torch.tensor([0.1, 0.03, 0.5, 1.0]), torch.tensor([0, 3, 20, 1],
 
 def bag(name, mode, *inputs, **options):
     """A case of nn.EmbeddingBag."""
-    return case(f"embedding_bag_{name}", seeded(nn.EmbeddingBag(7, 4, mode=mode, **options)), *inputs)
+    return case(f"embedding_bag_{name}", seeded(nn.EmbeddingBag(7, 4, mode=mode, **options)),
+                *inputs)
 
 
 CASES = [
@@ -28,19 +29,28 @@ CASES = [
     bag("last_offset", "sum", FLAT, torch.tensor([0, 2, 7]), include_last_offset=True),
     bag("padding", "mean", INDEX, padding_idx=3),
     bag("padding_max", "max", FLAT, OFFSETS, padding_idx=-1),
-    case("embedding_bag_weights", lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s),
+    case("embedding_bag_weights",
+         lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s),
          (7, 4), (2, 3)),
-    case("fake_quantize", lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 3, -8, 7), STEPS, oracle="same"),
-    case("fake_quantize_qparams", lambda x: torch.fake_quantize_per_tensor_affine(
-        x, torch.tensor([0.02]), torch.tensor([-5], dtype=torch.int32), -128, 127), STEPS, oracle="same"),
-    case("fake_quantize_channels", lambda x: torch.fake_quantize_per_channel_affine(x, SCALES, ZEROS, 1, 0, 255), STEPS,
+    case("fake_quantize", lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 3, -8, 7), STEPS,
          oracle="same"),
-    case("quantize_per_tensor", lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize(), STEPS,
+    case("fake_quantize_qparams", lambda x: torch.fake_quantize_per_tensor_affine(
+        x, torch.tensor([0.02]), torch.tensor([-5], dtype=torch.int32), -128, 127), STEPS,
+        oracle="same"),
+    case("fake_quantize_channels",
+         lambda x: torch.fake_quantize_per_channel_affine(x, SCALES, ZEROS, 1, 0, 255), STEPS,
+         oracle="same"),
+    case("quantize_per_tensor",
+         lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize(), STEPS,
          refused=dict.fromkeys(("tensorrt", "tvm"), "quantised"), oracle="same"),
     case("cosine_similarity", F.cosine_similarity, (3, 4, 5), (3, 4, 5)),
-    case("cosine_similarity_repeated", lambda x, y: F.cosine_similarity(x, y, dim=-2), (1, 2, 3), (2, 1, 3)),
-    case("cosine_similarity_broadcast", lambda x, y: F.cosine_similarity(x, y * 1e-9, dim=-1), (3, 1, 5), (4, 5)),
+    case("cosine_similarity_repeated", lambda x, y: F.cosine_similarity(x, y, dim=-2), (1, 2, 3),
+         (2, 1, 3)),
+    case("cosine_similarity_broadcast", lambda x, y: F.cosine_similarity(x, y * 1e-9, dim=-1),
+         (3, 1, 5), (4, 5)),
     case("pairwise_distance", F.pairwise_distance, (3, 5), (3, 5)),
-    case("pairwise_distance_keep", lambda x, y: F.pairwise_distance(x, y, p=3.0, keepdim=True), (3, 5), (5,)),
-    case("pairwise_distance_infinity", lambda x, y: F.pairwise_distance(x, y, p=float("inf")), (3, 5), (3, 5)),
+    case("pairwise_distance_keep", lambda x, y: F.pairwise_distance(x, y, p=3.0, keepdim=True),
+         (3, 5), (5,)),
+    case("pairwise_distance_infinity", lambda x, y: F.pairwise_distance(x, y, p=float("inf")),
+         (3, 5), (3, 5)),
 ]  # fmt: skip

@@ -11,10 +11,12 @@ UNIT = POSITIVE / 1.2
 
 CASES = [
     *[case(name, getattr(torch, name), (3, 5)) for name in (
-        "abs", "neg", "sign", "exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asinh", "atan", "erf",
+        "abs", "neg", "sign", "exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asinh",
+        "atan", "erf",
         "sigmoid", "relu", "ceil", "floor", "trunc", "square", "reciprocal",
     )],
-    *[case(name, getattr(torch, name), POSITIVE) for name in ("log", "log2", "log1p", "sqrt", "rsqrt")],
+    *[case(name, getattr(torch, name), POSITIVE)
+      for name in ("log", "log2", "log1p", "sqrt", "rsqrt")],
     *[case(name, getattr(torch, name), UNIT) for name in ("asin", "acos", "atanh")],
     case("acosh", torch.acosh, POSITIVE + 1),
     case("round_half_to_even", torch.round, SPECIAL, oracle="same"),
@@ -43,7 +45,8 @@ CASES = [
     case("minimum", torch.minimum, (3, 5), (5,)),
     *[case(f"compare_{name}", lambda x, y, f=getattr(torch, name): f(x, y), INTS, INTS.flip(1))
       for name in ("eq", "ne", "lt", "le", "gt", "ge")],
-    case("compare_nan", lambda x: (x >= 0, x <= 0, x != x), torch.tensor([1.0, float("nan"), -1.0]), oracle="same"),
+    case("compare_nan", lambda x: (x >= 0, x <= 0, x != x), torch.tensor([1.0, float("nan"), -1.0]),
+         oracle="same"),
     case("where", lambda c, x, y: torch.where(c > 0, x, y), (3, 5), (3, 5), (5,)),
     case("masked_fill", lambda x: x.masked_fill(x > 0, -1e4), (3, 5)),
     case("to_int", lambda x: x.mul(3).to(torch.int64), (3, 5)),

@@ -22,7 +22,8 @@ def cell(name, states):
     """A case of a cell operator with hidden size 3."""
     generator = torch.Generator().manual_seed(1)
     gates = {"lstm_cell": 4, "gru_cell": 3}.get(name, 1) * 3
-    weights = [torch.randn(s, generator=generator) for s in ((gates, 5), (gates, 3), (gates,), (gates,))]
+    weights = [torch.randn(s, generator=generator)
+               for s in ((gates, 5), (gates, 3), (gates,), (gates,))]
 
     def program(x, *hx):
         operator = getattr(torch.ops.aten, name)
@@ -34,8 +35,10 @@ def cell(name, states):
 CASES = [
     case("lstm", seeded(nn.LSTM(4, 5)), (3, 2, 4)),
     case("lstm_batch_first", seeded(nn.LSTM(4, 5, batch_first=True)), (2, 3, 4), dynamic=True),
-    case("lstm_bidirectional_two_layers", seeded(nn.LSTM(4, 3, 2, bidirectional=True, dropout=0.5)), (4, 2, 4)),
-    case("lstm_projection", seeded(nn.LSTM(4, 5, proj_size=2, bidirectional=True, bias=False)), (3, 2, 4)),
+    case("lstm_bidirectional_two_layers", seeded(nn.LSTM(4, 3, 2, bidirectional=True, dropout=0.5)),
+         (4, 2, 4)),
+    case("lstm_projection", seeded(nn.LSTM(4, 5, proj_size=2, bidirectional=True, bias=False)),
+         (3, 2, 4)),
     case("lstm_given_state", seeded(GivenState()), (3, 2, 4), (1, 2, 5), (1, 2, 5)),
     case("lstm_unbatched", seeded(nn.LSTM(4, 5)), (3, 4)),
     case("gru", seeded(nn.GRU(4, 5, batch_first=True)), (2, 3, 4)),

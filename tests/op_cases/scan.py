@@ -29,8 +29,10 @@ CASES = [
     case("nanmedian", lambda x: (x.nanmedian(1), x.nanmedian()), WITH_NAN, oracle="same"),
     case("mode", lambda x: x.mode(1)[0], COUNTS),
     case("searchsorted", lambda x: torch.searchsorted(SORTED, x), (3, 5)),
-    case("searchsorted_right", lambda x: torch.searchsorted(SORTED, x, right=True), torch.tensor([0.0, 1.5, 9.0])),
-    case("searchsorted_rows", lambda s, x: torch.searchsorted(s.sort(-1)[0], x, side="right"), (3, 5), (3, 2)),
+    case("searchsorted_right", lambda x: torch.searchsorted(SORTED, x, right=True),
+         torch.tensor([0.0, 1.5, 9.0])),
+    case("searchsorted_rows", lambda s, x: torch.searchsorted(s.sort(-1)[0], x, side="right"),
+         (3, 5), (3, 2)),
     case("bucketize", lambda x: torch.bucketize(x, SORTED, out_int32=True), (3, 5)),
     case("cummax_bools", lambda x: torch.cummax(x, 1), BOOLS),
 ]

@@ -17,10 +17,13 @@ def spectrum(x):
 
 
 CASES = [
-    case("shape_as_tensor", lambda x: torch._shape_as_tensor(x) + x.long()[0, 0], (2, 3), dynamic=True),
-    case("size_arithmetic", lambda x: x.reshape(x.size(0) * 2, x.size(1) // 2), (2, 4), dynamic=True),
+    case("shape_as_tensor", lambda x: torch._shape_as_tensor(x) + x.long()[0, 0], (2, 3),
+         dynamic=True),
+    case("size_arithmetic", lambda x: x.reshape(x.size(0) * 2, x.size(1) // 2), (2, 4),
+         dynamic=True),
     case("size_as_tensor", lambda x: x / x.size(0) + torch.tensor(x.shape[1]), (2, 4)),
     case("scripted_sizes", sizes_as_numbers, (2, 4), dynamic=True),
-    case("complex_refused", lambda x: torch.view_as_real(torch.fft.fft(x)), (2, 4), refused=COMPLEX),
+    case("complex_refused", lambda x: torch.view_as_real(torch.fft.fft(x)), (2, 4),
+         refused=COMPLEX),
     case("stft", spectrum, (2, 20)),
 ]  # fmt: skip

@@ -9,7 +9,8 @@ CORNERS = torch.rand(6, 2, generator=GENERATOR) * 9 - 1
 BOXES = torch.cat([CORNERS, CORNERS + torch.rand(6, 2, generator=GENERATOR) * 7], 1)
 ROIS = torch.cat([torch.tensor([[0.0], [1], [1], [0], [0], [1]]), BOXES], 1)
 SCORES = torch.tensor([0.3, -0.2, 0.9, 0.4, 0.8, 0.1])
-OVERLAPS = torch.tensor([[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 4, 3.5], [8, 8, 9, 9], [8, 8, 9, 9.5], [3, 3, 7, 7]])
+OVERLAPS = torch.tensor([[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 4, 3.5], [8, 8, 9, 9], [8, 8, 9, 9.5],
+                         [3, 3, 7, 7]])
 
 
 def deform(name, groups, offset_groups, mask, out, **options):
@@ -18,7 +19,8 @@ def deform(name, groups, offset_groups, mask, out, **options):
     bias = torch.randn(6, generator=GENERATOR)
 
     def program(x, offset, mask=None):
-        return tv.deform_conv2d(x, offset, weight.to(x.dtype), bias.to(x.dtype), mask=mask, **options)
+        return tv.deform_conv2d(x, offset, weight.to(x.dtype), bias.to(x.dtype), mask=mask,
+                                **options)
 
     masks = [(2, 6 * offset_groups, *out)] if mask else []
     return case(name, program, (2, 4, 7, 6), (2, 12 * offset_groups, *out), *masks)
@@ -26,7 +28,8 @@ def deform(name, groups, offset_groups, mask, out, **options):
 
 CASES = [
     case("roi_align", lambda x, r: tv.roi_align(x, r, (3, 2), 0.7, 2), (2, 3, 8, 9), ROIS),
-    case("roi_align_aligned", lambda x, r: tv.roi_align(x, r, 3, 1.0, 3, aligned=True), (2, 3, 8, 9), ROIS),
+    case("roi_align_aligned", lambda x, r: tv.roi_align(x, r, 3, 1.0, 3, aligned=True),
+         (2, 3, 8, 9), ROIS),
     case("roi_align_one_image", lambda x, b: tv.roi_align(x, [b], 3, 1.0, 2), (1, 3, 8, 9), BOXES),
     case("roi_align_adaptive", lambda x, r: tv.roi_align(x, r, 3), (2, 3, 8, 9), ROIS,
          refused=dict.fromkeys(("tensorrt", "tvm"), "sampling_ratio")),
@@ -34,6 +37,8 @@ CASES = [
     case("ps_roi_align", lambda x, r: tv.ps_roi_align(x, r, (3, 2), 0.7, 2), (2, 12, 8, 9), ROIS),
     case("ps_roi_pool", lambda x, r: tv.ps_roi_pool(x, r, (3, 2), 0.7), (2, 12, 8, 9), ROIS),
     deform("deform_conv2d", 1, 1, True, (5, 5)),
-    deform("deform_conv2d_groups", 2, 2, False, (4, 4), stride=(2, 2), padding=(2, 1), dilation=(2, 1)),
-    case("nms", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS, SCORES, refused={"tvm": "depends on the data"}),
+    deform("deform_conv2d_groups", 2, 2, False, (4, 4), stride=(2, 2), padding=(2, 1),
+           dilation=(2, 1)),
+    case("nms", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS, SCORES,
+         refused={"tvm": "depends on the data"}),
 ]  # fmt: skip

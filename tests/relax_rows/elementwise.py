@@ -31,8 +31,8 @@ SPECIAL = [
     -3.7,
 ]
 FLOAT_UNARY = (
-    "abs neg sign exp expm1 log log1p log2 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh tanh asinh acosh "
-    "atanh ceil floor round trunc erf sigmoid relu isnan isinf"
+    "abs neg sign exp expm1 log log1p log2 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh "
+    "cosh tanh asinh acosh atanh ceil floor round trunc erf sigmoid relu isnan isinf"
 ).split()
 EXACT_UNARY = "abs neg sign ceil floor round trunc relu isnan isinf".split()
 
@@ -49,7 +49,8 @@ def in_float64(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 for dtype in (F32, F64, F16, BF16):
     values = torch.cat(
-        [torch.tensor(SPECIAL, dtype=F64), rand(67, dtype=F64, scale=3), rand(53, dtype=F64, scale=1e-3)]
+        [torch.tensor(SPECIAL, dtype=F64), rand(67, dtype=F64, scale=3),
+         rand(53, dtype=F64, scale=1e-3)]
     ).to(dtype)
     for name in FLOAT_UNARY:
         exact = name in EXACT_UNARY
@@ -66,12 +67,15 @@ for dtype in (F32, F64, F16, BF16):
 for name in ("abs", "neg", "sign", "bitwise_not", "round", "floor", "relu"):
     oracle = (lambda x: x.clone()) if name in ("round", "floor") else getattr(torch, name)
     row("unary_int", name, lambda c, x, name=name: c.unary(name, x), oracle, rand(13, dtype=I64))
-row("unary_int", "logical_not", lambda c, x: c.unary("logical_not", x), torch.logical_not, rand(13, dtype=BOOL))
+row("unary_int", "logical_not", lambda c, x: c.unary("logical_not", x), torch.logical_not,
+    rand(13, dtype=BOOL))
 row("unary_int", "0d", lambda c, x: c.unary("tanh", x), torch.tanh, torch.tensor(0.3))
 row("unary_int", "empty", lambda c, x: c.unary("tanh", x), torch.tanh, torch.zeros(0, 3))
 
-LEFT = [NAN, 1, 2, -0.0, 0.0, INF, -INF, 5.5, -5.5, 5.5, -5.5, 3, -3, 0.3, NAN, 6, 1, 5, -5, -0.0, -7, 7, 0.0]
-RIGHT = [1, NAN, 3, 0.0, -0.0, -INF, NAN, 2, 2, -2, -2, 0, 0, 0.1, NAN, 3, 0.1, INF, INF, -0.0, 7, -7, -3]
+LEFT = [NAN, 1, 2, -0.0, 0.0, INF, -INF, 5.5, -5.5, 5.5, -5.5, 3, -3, 0.3, NAN, 6, 1, 5, -5, -0.0,
+        -7, 7, 0.0]
+RIGHT = [1, NAN, 3, 0.0, -0.0, -INF, NAN, 2, 2, -2, -2, 0, 0, 0.1, NAN, 3, 0.1, INF, INF, -0.0, 7,
+         -7, -3]
 FLOAT_BINARY = {
     "add": torch.add,
     "sub": torch.sub,
@@ -104,25 +108,33 @@ for dtype in (F32, F64, F16, BF16):
             b,
             exact=name not in ("pow", "atan2", "maximum", "minimum"),
         )
-a, b = torch.tensor([7, -7, 7, -7, 0, 5, -1, 2**40, -9]), torch.tensor([3, 3, -3, -3, 5, -5, 4, 7, 9])
+a = torch.tensor([7, -7, 7, -7, 0, 5, -1, 2**40, -9])
+b = torch.tensor([3, 3, -3, -3, 5, -5, 4, 7, 9])
 for name, oracle in FLOAT_BINARY.items():
     if name not in ("div", "pow", "atan2"):
         row("binary_int", name, lambda c, x, y, name=name: c.binary(name, x, y), oracle, a, b)
-        row("binary_int", f"{name}_i32", lambda c, x, y, name=name: c.binary(name, x, y), oracle, a.to(I32), b.to(I32))
+        row("binary_int", f"{name}_i32", lambda c, x, y, name=name: c.binary(name, x, y), oracle,
+            a.to(I32), b.to(I32))
 for name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
-    row("binary_int", name, lambda c, x, y, name=name: c.binary(name, x, y), getattr(torch, name), a, b)
+    row("binary_int", name, lambda c, x, y, name=name: c.binary(name, x, y), getattr(torch, name),
+        a, b)
 base, exponent = (
     torch.tensor([2, -3, 7, 0, 0, 1, -1, -1, 2, 3, 2, 10]),
     torch.tensor([10, 3, 0, 0, 5, -4, -3, 4, -1, 40, 64, 18]),
 )
 row("binary_int", "pow", lambda c, x, y: c.binary("pow", x, y), torch.pow, base, exponent)
 amount = torch.tensor([0, 1, 5, 63, 64, 70, 2, 3, 1])
-row("binary_int", "shift_left", lambda c, x, y: c.binary("shift_left", x, y), torch.bitwise_left_shift, a, amount)
-row("binary_int", "shift_right", lambda c, x, y: c.binary("shift_right", x, y), torch.bitwise_right_shift, a, amount)
+row("binary_int", "shift_left", lambda c, x, y: c.binary("shift_left", x, y),
+    torch.bitwise_left_shift, a, amount)
+row("binary_int", "shift_right", lambda c, x, y: c.binary("shift_right", x, y),
+    torch.bitwise_right_shift, a, amount)
 p, q = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
-for name in ("logical_and", "logical_or", "logical_xor", "eq", "ne", "lt", "ge", "bitwise_and", "bitwise_xor"):
-    row("binary_int", f"{name}_bool", lambda c, x, y, name=name: c.binary(name, x, y), getattr(torch, name), p, q)
-row("binary_int", "broadcast", lambda c, x, y: c.binary("maximum", x, y), torch.maximum, rand(3, 1, 5), rand(4, 1))
+for name in ("logical_and", "logical_or", "logical_xor", "eq", "ne", "lt", "ge", "bitwise_and",
+             "bitwise_xor"):
+    row("binary_int", f"{name}_bool", lambda c, x, y, name=name: c.binary(name, x, y),
+        getattr(torch, name), p, q)
+row("binary_int", "broadcast", lambda c, x, y: c.binary("maximum", x, y), torch.maximum,
+    rand(3, 1, 5), rand(4, 1))
 row(
     "binary_int",
     "0d",
@@ -132,8 +144,10 @@ row(
     torch.tensor(0.7),
     atol=1e-5,
 )
-row("binary_int", "empty", lambda c, x, y: c.binary("remainder", x, y), torch.remainder, rand(0, 3), rand(3))
-row("binary_int", "constant", lambda c, x: c.binary("add", x, WEIGHT), lambda x: x + WEIGHT, rand(3, 4))
+row("binary_int", "empty", lambda c, x, y: c.binary("remainder", x, y), torch.remainder, rand(0, 3),
+    rand(3))
+row("binary_int", "constant", lambda c, x: c.binary("add", x, WEIGHT), lambda x: x + WEIGHT,
+    rand(3, 4))
 for value in (0.5, NAN):
     number = torch.tensor(value)
     for name in ("maximum", "minimum"):
@@ -152,7 +166,8 @@ for value in (0.5, NAN):
             torch.tensor([NAN, 1.0, -1.0, INF, -INF]),
         )
 row(
-    "binary_int", "where", lambda c, m, x, y: c.where(m, x, y), torch.where, rand(3, 1, dtype=BOOL), rand(4), rand(3, 4)
+    "binary_int", "where", lambda c, m, x, y: c.where(m, x, y), torch.where, rand(3, 1, dtype=BOOL),
+    rand(4), rand(3, 4)
 )
 row(
     "binary_int",
@@ -162,9 +177,11 @@ row(
     rand(4, dtype=BOOL),
     rand(4, dtype=I64),
 )
-row("binary_int", "dynamic", lambda c, x, y: c.binary("add", x, y), torch.add, rand(3, 4), rand(3, 1), dynamic=True)
+row("binary_int", "dynamic", lambda c, x, y: c.binary("add", x, y), torch.add, rand(3, 4),
+    rand(3, 1), dynamic=True)
 row(
-    "binary_int", "dynamic_te", lambda c, x, y: c.binary("fmod", x, y), torch.fmod, rand(3, 4), rand(3, 1), dynamic=True
+    "binary_int", "dynamic_te", lambda c, x, y: c.binary("fmod", x, y), torch.fmod, rand(3, 4),
+    rand(3, 1), dynamic=True
 )
 
 for source in (F32, F64, F16, BF16, I64, I32, U8, BOOL):
@@ -180,4 +197,5 @@ for source in (F32, F64, F16, BF16, I64, I32, U8, BOOL):
             torch.tensor(numbers, dtype=F64).to(source),
             exact=True,
         )
-row("cast", "nan_bool", lambda c, x: c.cast(x, BOOL), lambda x: x.to(BOOL), torch.tensor([NAN, 0.0, -0.0, 1e-30]))
+row("cast", "nan_bool", lambda c, x: c.cast(x, BOOL), lambda x: x.to(BOOL),
+    torch.tensor([NAN, 0.0, -0.0, 1e-30]))

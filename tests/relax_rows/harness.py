@@ -38,7 +38,8 @@ class Row:
 ROWS: list[Row] = []  # filled by the modules of this package
 
 
-def row(group: str, name: str, emit: Any, oracle: Any, *inputs: torch.Tensor, **options: Any) -> None:
+def row(group: str, name: str, emit: Any, oracle: Any, *inputs: torch.Tensor,
+        **options: Any) -> None:
     ROWS.append(Row(f"{group}-{name}", emit, oracle, inputs, group=group, **options))
 
 
@@ -46,7 +47,8 @@ def rand(*shape: int, dtype: torch.dtype = F32, scale: float = 1.0) -> torch.Ten
     generator = torch.Generator().manual_seed(sum(shape) + len(shape))
     if not dtype.is_floating_point:
         return torch.randint(
-            0 if dtype in (U8, BOOL) else -20, 2 if dtype == BOOL else 20, shape, generator=generator
+            0 if dtype in (U8, BOOL) else -20, 2 if dtype == BOOL else 20, shape,
+            generator=generator
         ).to(dtype)
     return (torch.randn(shape, generator=generator, dtype=F64) * scale).to(dtype)
 
@@ -87,7 +89,7 @@ def run_rows(rows: Sequence[Row]) -> dict[str, list[torch.Tensor]]:
 
 @lru_cache
 def group_results(group: str) -> dict[str, list[torch.Tensor]]:
-    """All rows of a family from one module; none where that module does not build, then each row builds its own."""
+    """All rows of a family from one module; none where that does not build: then each has its own."""
     try:
         return run_rows([case for case in ROWS if case.group == group])
     except Exception:
@@ -104,13 +106,16 @@ def check(case: Row, got: list[torch.Tensor]) -> None:
         torch.testing.assert_close(a, b.contiguous(), rtol=rtol, atol=atol, equal_nan=True)
         if case.exact and b.dtype.is_floating_point:
             number = ~b.isnan()
-            assert torch.equal(torch.signbit(a)[number], torch.signbit(b)[number]), "the sign of a zero differs"
+            assert torch.equal(torch.signbit(a)[number],
+                               torch.signbit(b)[number]), "the sign of a zero differs"
 
 
 def in_float32(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """The oracle of half precision: computed in float32 and rounded once."""
-    return lambda *xs: function(*[x.float() if x.dtype in (F16, BF16) else x for x in xs]).to(xs[0].dtype)
+    return lambda *xs: function(*[x.float() if x.dtype in (F16, BF16) else x
+                                  for x in xs]).to(xs[0].dtype)
 
 
-BAD = torch.tensor([[NAN, 1, 3], [2, NAN, -1], [5, 4, NAN], [-INF, -INF, -INF], [INF, INF, INF], [1, 2, 3]])
+BAD = torch.tensor([[NAN, 1, 3], [2, NAN, -1], [5, 4, NAN], [-INF, -INF, -INF], [INF, INF, INF],
+                    [1, 2, 3]])
 WEIGHT = rand(3, 1)

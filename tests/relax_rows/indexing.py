@@ -45,7 +45,8 @@ for dtype in (F32, I64, BOOL, F16, BF16):
         torch.tensor([[0, 6], [2, 1], [1, 1]]),
         rand(3, 2, dtype=dtype),
     )
-row("index", "embedding", lambda c, i: c.take(TABLE, i, 0), lambda i: TABLE[i], torch.tensor([[1, 6], [0, 0]]))
+row("index", "embedding", lambda c, i: c.take(TABLE, i, 0), lambda i: TABLE[i],
+    torch.tensor([[1, 6], [0, 0]]))
 row(
     "index",
     "take_i32",
@@ -54,8 +55,10 @@ row(
     rand(5, 2),
     torch.tensor([4, 0], dtype=I32),
 )
-row("index", "take_0d", lambda c, x: c.take(x, c.literal(torch.tensor(2)), 1), lambda x: x[:, 2], rand(3, 4))
-row("index", "take_empty", lambda c, x, i: c.take(x, i, 0), lambda x, i: x[i], rand(5, 2), torch.zeros(0, dtype=I64))
+row("index", "take_0d", lambda c, x: c.take(x, c.literal(torch.tensor(2)), 1), lambda x: x[:, 2],
+    rand(3, 4))
+row("index", "take_empty", lambda c, x, i: c.take(x, i, 0), lambda x, i: x[i], rand(5, 2),
+    torch.zeros(0, dtype=I64))
 row(
     "index",
     "take_dynamic",
@@ -90,8 +93,10 @@ row(
     torch.tensor([[1, 4], [0, 0]]),
     dynamic=True,
 )
-SMALL, DUPLICATE = torch.tensor([[0, 2, 0], [1, 1, 1]]), torch.tensor([[0, 0, 2, 0], [1, 1, 1, 0], [2, 0, 2, 2]])
-for name, reduce in (("add", "sum"), ("multiply", "prod"), ("maximum", "amax"), ("minimum", "amin")):
+SMALL = torch.tensor([[0, 2, 0], [1, 1, 1]])
+DUPLICATE = torch.tensor([[0, 0, 2, 0], [1, 1, 1, 0], [2, 0, 2, 2]])
+for name, reduce in (("add", "sum"), ("multiply", "prod"), ("maximum", "amax"),
+                     ("minimum", "amin")):
     for dtype in (F32, I64, F16):
         row(
             "index",

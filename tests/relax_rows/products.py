@@ -19,7 +19,8 @@ for name, left, right in (
     ("no_k", (3, 0), (0, 2)),
     ("no_rows", (0, 3), (3, 2)),
 ):
-    row("product", f"matmul_{name}", lambda c, a, b: c.matmul(a, b), torch.matmul, rand(*left), rand(*right))
+    row("product", f"matmul_{name}", lambda c, a, b: c.matmul(a, b), torch.matmul, rand(*left),
+        rand(*right))
 for dtype in (F64, F16, BF16, I64):
     row(
         "product",
@@ -30,8 +31,10 @@ for dtype in (F64, F16, BF16, I64):
         rand(64, 3, dtype=dtype),
     )
 LINEAR = rand(7, 4)
-row("product", "matmul_constant", lambda c, a: c.matmul(a, LINEAR), lambda a: a @ LINEAR, rand(5, 7))
-row("product", "matmul_dynamic", lambda c, a: c.matmul(a, LINEAR), lambda a: a @ LINEAR, rand(5, 3, 7), dynamic=True)
+row("product", "matmul_constant", lambda c, a: c.matmul(a, LINEAR), lambda a: a @ LINEAR,
+    rand(5, 7))
+row("product", "matmul_dynamic", lambda c, a: c.matmul(a, LINEAR), lambda a: a @ LINEAR,
+    rand(5, 3, 7), dynamic=True)
 row(
     "product",
     "matmul_dynamic_batch",
@@ -100,7 +103,8 @@ def conv_row(
     def oracle(x: torch.Tensor) -> torch.Tensor:
         y = x.float() if dtype in (F16, BF16) else x
         function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[rank]
-        return function(F.pad(y, flat), *wide, stride=stride, dilation=dilation, groups=groups).to(dtype)
+        return function(F.pad(y, flat), *wide, stride=stride, dilation=dilation,
+                        groups=groups).to(dtype)
 
     row(
         "conv",
@@ -123,13 +127,16 @@ conv_row("2d_depthwise", (1, 6, 9, 7), (6, 1, 3, 3), [1, 1], [(1, 1), (1, 1)], [
 conv_row("2d_multiplier", (1, 3, 9, 7), (6, 1, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 3)
 conv_row("2d_groups", (1, 6, 9, 7), (4, 3, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 2)
 conv_row("2d_pointwise", (1, 6, 5, 7), (4, 6, 1, 1), [1, 1], [(0, 0), (0, 0)], [1, 1], 1)
-conv_row("2d_dynamic", (2, 3, 9, 7), (5, 3, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 1, dynamic=True)
+conv_row("2d_dynamic", (2, 3, 9, 7), (5, 3, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 1,
+         dynamic=True)
 conv_row("2d_f64", (1, 3, 9, 7), (5, 3, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 1, dtype=F64)
 conv_row("2d_f16", (1, 16, 9, 7), (5, 16, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 1, dtype=F16)
 conv_row("2d_bf16", (1, 16, 9, 7), (5, 16, 3, 3), [1, 1], [(1, 1), (1, 1)], [1, 1], 1, dtype=BF16)
 conv_row("3d", (1, 3, 5, 7, 6), (4, 3, 3, 2, 3), [1, 2, 1], [(1, 1), (0, 0), (1, 1)], [1, 1, 2], 1)
-conv_row("3d_uneven", (1, 2, 5, 7, 6), (4, 2, 3, 2, 3), [1, 1, 1], [(1, 0), (0, 2), (1, 1)], [1, 1, 1], 1)
-conv_row("3d_groups", (1, 4, 5, 7, 6), (4, 2, 3, 2, 3), [1, 2, 1], [(1, 1), (0, 0), (1, 1)], [1, 1, 1], 2)
+conv_row("3d_uneven", (1, 2, 5, 7, 6), (4, 2, 3, 2, 3), [1, 1, 1], [(1, 0), (0, 2), (1, 1)],
+         [1, 1, 1], 1)
+conv_row("3d_groups", (1, 4, 5, 7, 6), (4, 2, 3, 2, 3), [1, 2, 1], [(1, 1), (0, 0), (1, 1)],
+         [1, 1, 1], 2)
 
 
 def transposed_row(
@@ -151,7 +158,8 @@ def transposed_row(
         f"transpose_{name}",
         lambda c, v: c.conv_transpose(v, weight, shift, stride, padding, extra, dilation, groups),
         in_float32(
-            lambda x: function(x, weight.to(x.dtype), shift.to(x.dtype), stride, padding, extra, groups, dilation)
+            lambda x: function(x, weight.to(x.dtype), shift.to(x.dtype), stride, padding, extra,
+                               groups, dilation)
         ),
         rand(*x, dtype=dtype),
         **options,
@@ -167,7 +175,10 @@ transposed_row("2d_groups", (1, 4, 5, 7), (4, 3, 3, 3), [2, 1], [1, 0], [1, 0], 
 transposed_row("2d_dilated", (1, 4, 5, 7), (4, 3, 3, 3), [2, 1], [1, 0], [1, 1], [2, 3], 2)
 transposed_row("2d_wide_padding", (1, 4, 5, 7), (4, 3, 3, 3), [1, 1], [0, 1], [1, 2], [2, 3], 2)
 transposed_row("2d_depthwise", (1, 4, 5, 7), (4, 1, 4, 4), [2, 2], [1, 1], [0, 0], [1, 1], 4)
-transposed_row("2d_dynamic", (2, 3, 5, 7), (3, 4, 3, 3), [2, 2], [1, 1], [1, 0], [1, 1], 1, dynamic=True)
+transposed_row("2d_dynamic", (2, 3, 5, 7), (3, 4, 3, 3), [2, 2], [1, 1], [1, 0], [1, 1], 1,
+               dynamic=True)
 transposed_row("2d_f16", (1, 16, 5, 7), (16, 4, 3, 3), [2, 2], [1, 1], [1, 0], [1, 1], 1, dtype=F16)
-transposed_row("3d", (1, 3, 3, 4, 5), (3, 2, 3, 2, 3), [2, 1, 2], [1, 0, 1], [1, 0, 0], [1, 1, 1], 1)
-transposed_row("3d_groups", (1, 4, 3, 4, 5), (4, 2, 3, 2, 3), [2, 1, 2], [1, 0, 1], [1, 1, 0], [1, 2, 1], 2)
+transposed_row("3d", (1, 3, 3, 4, 5), (3, 2, 3, 2, 3), [2, 1, 2], [1, 0, 1], [1, 0, 0], [1, 1, 1],
+               1)
+transposed_row("3d_groups", (1, 4, 3, 4, 5), (4, 2, 3, 2, 3), [2, 1, 2], [1, 0, 1], [1, 1, 0],
+               [1, 2, 1], 2)

@@ -37,7 +37,8 @@ for name in ("sum", "prod", "mean", "max", "min"):
         row("reduce", f"{name}_i64", emit, lambda x, f=oracle: f(x, 1), rand(5, 7, dtype=I64))
     if name not in ("max", "min"):
         row("reduce", f"{name}_empty", emit, lambda x, f=oracle: f(x, 1), torch.zeros(3, 0, 2))
-row("reduce", "any", lambda c, x: c.reduce("any", x, [1], False), lambda x: x.any(1), rand(6, 2, dtype=BOOL))
+row("reduce", "any", lambda c, x: c.reduce("any", x, [1], False), lambda x: x.any(1),
+    rand(6, 2, dtype=BOOL))
 row(
     "reduce",
     "all",
@@ -97,9 +98,11 @@ for name in ("sum", "prod", "max", "min"):
             lambda x, f=scan: f(x, 1),
             values,
         )
-    row("scan", f"{name}_nan", lambda c, x, name=name: c.cumulative(name, x, 1), lambda x, f=scan: f(x, 1), BAD)
+    row("scan", f"{name}_nan", lambda c, x, name=name: c.cumulative(name, x, 1),
+        lambda x, f=scan: f(x, 1), BAD)
     row(
-        "scan", f"{name}_empty", lambda c, x, name=name: c.cumulative(name, x, 1), lambda x, f=scan: f(x, 1), rand(3, 0)
+        "scan", f"{name}_empty", lambda c, x, name=name: c.cumulative(name, x, 1),
+        lambda x, f=scan: f(x, 1), rand(3, 0)
     )
 UNSORTED = torch.tensor([[NAN, 1, 3, -0.0, 0.0, 3, INF], [-INF, NAN, NAN, INF, 2, 2, -5]])
 for descending in (False, True):
@@ -116,7 +119,8 @@ for descending in (False, True):
         "empty": rand(2, 0),
     }.items():
         row("sort", f"{name}_{descending}", emit, oracle, values)
-    distinct = torch.linspace(-3, 3, 31)[torch.randperm(31, generator=torch.Generator().manual_seed(0))].reshape(1, 31)
+    order = torch.randperm(31, generator=torch.Generator().manual_seed(0))
+    distinct = torch.linspace(-3, 3, 31)[order].reshape(1, 31)
     row(
         "sort",
         f"topk_{descending}",

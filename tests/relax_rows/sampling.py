@@ -11,10 +11,12 @@ from .harness import F16, F64, U8, rand, row
 
 
 def resize_row(
-    name: str, x: torch.Tensor, mode: str, size: Any, align: bool = False, factors: Any = None, **options: Any
+    name: str, x: torch.Tensor, mode: str, size: Any, align: bool = False, factors: Any = None,
+    **options: Any
 ) -> None:
     rank = x.dim() - 2
-    torch_mode = {"linear": {1: "linear", 2: "bilinear", 3: "trilinear"}[rank], "cubic": "bicubic"}.get(mode, mode)
+    torch_mode = {"linear": {1: "linear", 2: "bilinear", 3: "trilinear"}[rank],
+                  "cubic": "bicubic"}.get(mode, mode)
     keywords = {} if mode.startswith("nearest") else {"align_corners": align}
     scaling = {"scale_factor": factors} if factors else {"size": size}
     row(
@@ -58,7 +60,8 @@ for mode in ("nearest", "linear"):
         "resize",
         f"{mode}_of_shape",
         lambda c, x, m=mode: c.resize(c.permute(x, [1, 2, 0, 3]), [4, 6], m, False, [None, None]),
-        lambda x, m=mode: F.interpolate(x.permute(1, 2, 0, 3), (4, 6), mode={"linear": "bilinear"}.get(m, m)),
+        lambda x, m=mode: F.interpolate(x.permute(1, 2, 0, 3), (4, 6),
+                                        mode={"linear": "bilinear"}.get(m, m)),
         rand(7, 2, 1, 5),
         dynamic=True,
     )
@@ -73,7 +76,8 @@ row(
 GRID = torch.cat(
     [
         rand(2, 4, 5, 2, scale=0.8),
-        torch.tensor([-1.0, 1.0, 0.0, -1.5, 3.0, -2.7, 1.01, -0.99, 5.3, 100.0]).reshape(1, 1, 5, 2).expand(2, 1, 5, 2),
+        torch.tensor([-1.0, 1.0, 0.0, -1.5, 3.0, -2.7, 1.01, -0.99, 5.3,
+                      100.0]).reshape(1, 1, 5, 2).expand(2, 1, 5, 2),
     ],
     1,
 )

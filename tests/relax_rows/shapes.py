@@ -12,9 +12,12 @@ for dtype in (F32, I64, BOOL, F16, BF16):
     x = rand(2, 3, 5, dtype=dtype)
     tag = str(dtype)[6:]
     row("shape", f"reshape_{tag}", lambda c, x: c.reshape(x, [5, 6]), lambda x: x.reshape(5, 6), x)
-    row("shape", f"permute_{tag}", lambda c, x: c.permute(x, [2, 0, 1]), lambda x: x.permute(2, 0, 1), x)
-    row("shape", f"expand_{tag}", lambda c, x: c.expand(x, [4, 2, 3, 5]), lambda x: x.expand(4, 2, 3, 5), x)
-    row("shape", f"concat_{tag}", lambda c, x: c.concat([x, x], 1), lambda x: torch.cat([x, x], 1), x)
+    row("shape", f"permute_{tag}", lambda c, x: c.permute(x, [2, 0, 1]),
+        lambda x: x.permute(2, 0, 1), x)
+    row("shape", f"expand_{tag}", lambda c, x: c.expand(x, [4, 2, 3, 5]),
+        lambda x: x.expand(4, 2, 3, 5), x)
+    row("shape", f"concat_{tag}", lambda c, x: c.concat([x, x], 1), lambda x: torch.cat([x, x], 1),
+        x)
     row(
         "shape",
         f"slice_{tag}",
@@ -75,16 +78,25 @@ for mode in ("reflect", "replicate", "circular"):
         y,
         dynamic=True,
     )
-row("shape", "reshape_0d", lambda c, x: c.reshape(x, [1, 1]), lambda x: x.reshape(1, 1), torch.tensor(2.0))
-row("shape", "reshape_to_0d", lambda c, x: c.reshape(x, []), lambda x: x.reshape([]), torch.ones(1, 1))
+row("shape", "reshape_0d", lambda c, x: c.reshape(x, [1, 1]), lambda x: x.reshape(1, 1),
+    torch.tensor(2.0))
+row("shape", "reshape_to_0d", lambda c, x: c.reshape(x, []), lambda x: x.reshape([]),
+    torch.ones(1, 1))
 row("shape", "permute_0d", lambda c, x: c.permute(x, []), lambda x: x, torch.tensor(2.0))
-row("shape", "reshape_empty", lambda c, x: c.reshape(x, [4, 0]), lambda x: x.reshape(4, 0), torch.zeros(2, 0, 3))
-row("shape", "slice_empty", lambda c, x: c.slice(x, [0, 3], [2, 0], [1, 1]), lambda x: x[:, 3:3], rand(2, 5))
-row("shape", "slice_whole", lambda c, x: c.slice(x, [0, 0], [2, 5], [1, 1]), lambda x: x, rand(2, 5))
-row("shape", "slice_strided", lambda c, x: c.slice(x, [1, 0], [2, 3], [3, 2]), lambda x: x[1:7:3, ::2], rand(7, 5))
-row("shape", "slice_one", lambda c, x: c.slice(x, [6, 4], [1, 1], [1, -1]), lambda x: x[6:, 4:], rand(7, 5))
-row("shape", "expand_0d", lambda c, x: c.expand(x, [2, 3]), lambda x: x.expand(2, 3), torch.tensor(2.0))
-row("shape", "expand_ones", lambda c, x: c.expand(x, [2, 3, 5]), lambda x: x.expand(2, 3, 5), rand(3, 1))
+row("shape", "reshape_empty", lambda c, x: c.reshape(x, [4, 0]), lambda x: x.reshape(4, 0),
+    torch.zeros(2, 0, 3))
+row("shape", "slice_empty", lambda c, x: c.slice(x, [0, 3], [2, 0], [1, 1]), lambda x: x[:, 3:3],
+    rand(2, 5))
+row("shape", "slice_whole", lambda c, x: c.slice(x, [0, 0], [2, 5], [1, 1]), lambda x: x,
+    rand(2, 5))
+row("shape", "slice_strided", lambda c, x: c.slice(x, [1, 0], [2, 3], [3, 2]),
+    lambda x: x[1:7:3, ::2], rand(7, 5))
+row("shape", "slice_one", lambda c, x: c.slice(x, [6, 4], [1, 1], [1, -1]), lambda x: x[6:, 4:],
+    rand(7, 5))
+row("shape", "expand_0d", lambda c, x: c.expand(x, [2, 3]), lambda x: x.expand(2, 3),
+    torch.tensor(2.0))
+row("shape", "expand_ones", lambda c, x: c.expand(x, [2, 3, 5]), lambda x: x.expand(2, 3, 5),
+    rand(3, 1))
 row(
     "shape",
     "concat_constant",
@@ -124,7 +136,8 @@ row(
     X,
     dynamic=True,
 )
-row("shape", "permute_dynamic", lambda c, x: c.permute(x, [2, 0, 1]), lambda x: x.permute(2, 0, 1), X, dynamic=True)
+row("shape", "permute_dynamic", lambda c, x: c.permute(x, [2, 0, 1]), lambda x: x.permute(2, 0, 1),
+    X, dynamic=True)
 row(
     "shape",
     "expand_dynamic",
@@ -141,7 +154,8 @@ row(
     X,
     dynamic=True,
 )
-row("shape", "concat_dynamic", lambda c, x: c.concat([x, x], 0), lambda x: torch.cat([x, x]), X, dynamic=True)
+row("shape", "concat_dynamic", lambda c, x: c.concat([x, x], 0), lambda x: torch.cat([x, x]), X,
+    dynamic=True)
 row(
     "shape",
     "slice_dynamic",
@@ -214,4 +228,5 @@ row(
     X,
     dynamic=True,
 )
-row("shape", "arange_static", lambda c, x: c.reshape(c.arange(2, 3, 2), [3]), lambda x: torch.tensor([2, 4, 6]), X)
+row("shape", "arange_static", lambda c, x: c.reshape(c.arange(2, 3, 2), [3]),
+    lambda x: torch.tensor([2, 4, 6]), X)
