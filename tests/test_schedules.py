@@ -57,7 +57,7 @@ class Case:
     torch: Callable[..., torch.Tensor]
     inputs: Sequence[tuple[int, ...]]
     weights: Sequence[tuple[int, ...]] = ()
-    rule: str = "general"
+    rule: str = "elementwise"
 
 
 def conv(
@@ -99,8 +99,10 @@ def product(a: tuple[int, ...], b: tuple[int, ...]) -> Case:
     return Case(f"matmul {a} {b}", R.matmul, torch.matmul, [a, b], (), "matmul")
 
 
-def plain(name: str, shape: tuple[int, ...], build: Any, reference: Any, *more: Any) -> Case:
-    return Case(f"{name} {shape}", build, reference, [shape, *more])
+def plain(
+    name: str, shape: tuple[int, ...], build: Any, reference: Any, *more: Any, rule: str = "elementwise"
+) -> Case:
+    return Case(f"{name} {shape}", build, reference, [shape, *more], rule=rule)
 
 
 CASES = [
@@ -127,9 +129,9 @@ CASES = [
     Case("conv1d depthwise", lambda x, w: R.nn.conv1d(x, w, padding=1, groups=20),
          lambda x, w: F.conv1d(x, w, None, 1, 1, 1, 20), [(1, 20, 30)], [(20, 1, 3)], "depthwise"),
     Case("conv3d", lambda x, w: R.nn.conv3d(x, w, padding=1),
-         lambda x, w: F.conv3d(x, w, None, 1, 1), [(1, 3, 5, 6, 7)], [(4, 3, 3, 3, 3)]),
+         lambda x, w: F.conv3d(x, w, None, 1, 1), [(1, 3, 5, 6, 7)], [(4, 3, 3, 3, 3)], "reduction"),
     Case("transposed", lambda x, w: R.nn.conv2d_transpose(x, w, strides=2, padding=1),
-         lambda x, w: F.conv_transpose2d(x, w, None, 2, 1), [(1, 6, 7, 9)], [(6, 5, 4, 4)]),
+         lambda x, w: F.conv_transpose2d(x, w, None, 2, 1), [(1, 6, 7, 9)], [(6, 5, 4, 4)], "reduction"),
     dense((1, 64), 10),
     dense((1, 2048), 1000),
     dense((3, 33), 101),
@@ -141,25 +143,25 @@ CASES = [
     product((4, 9, 16), (1, 16, 3)),
     product((65, 12), (12, 96)),
     plain("max_pool", (1, 20, 13, 13), lambda x: R.nn.max_pool2d(x, (3, 3), 2, 1),
-          lambda x: F.max_pool2d(x, 3, 2, 1)),
+          lambda x: F.max_pool2d(x, 3, 2, 1), rule="pool"),
     plain("avg_pool", (3, 5, 14, 14), lambda x: R.nn.avg_pool2d(x, (3, 3), 2, 1),
-          lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)),
+          lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), rule="pool"),
     plain("avg_pool padded", (1, 32, 9, 9),
           lambda x: R.nn.avg_pool2d(x, (3, 3), 1, 1, count_include_pad=True),
-          lambda x: F.avg_pool2d(x, 3, 1, 1)),
+          lambda x: F.avg_pool2d(x, 3, 1, 1), rule="pool"),
     plain("adaptive", (2, 17, 14, 14), lambda x: R.nn.adaptive_avg_pool2d(x, (7, 7)),
-          lambda x: F.adaptive_avg_pool2d(x, 7)),
+          lambda x: F.adaptive_avg_pool2d(x, 7), rule="reduction"),
     plain("global", (3, 35, 7, 7), lambda x: R.nn.adaptive_avg_pool2d(x, (1, 1)),
-          lambda x: F.adaptive_avg_pool2d(x, 1)),
-    plain("softmax", (2, 3, 7, 197), lambda x: R.nn.softmax(x, -1), lambda x: x.softmax(-1)),
-    plain("softmax", (4, 11, 5), lambda x: R.nn.softmax(x, 1), lambda x: x.softmax(1)),
+          lambda x: F.adaptive_avg_pool2d(x, 1), rule="reduction"),
+    plain("softmax", (2, 3, 7, 197), lambda x: R.nn.softmax(x, -1), lambda x: x.softmax(-1), rule="reduction"),
+    plain("softmax", (4, 11, 5), lambda x: R.nn.softmax(x, 1), lambda x: x.softmax(1), rule="reduction"),
     plain("log_softmax", (3, 1000), lambda x: R.nn.log_softmax(x, -1),
-          lambda x: x.log_softmax(-1)),
+          lambda x: x.log_softmax(-1), rule="reduction"),
     plain("layer_norm", (2, 19, 96), lambda x, g, b: R.nn.layer_norm(x, g, b, [-1]),
-          lambda x, g, b: F.layer_norm(x, (96,), g, b), (96,), (96,)),
+          lambda x, g, b: F.layer_norm(x, (96,), g, b), (96,), (96,), rule="reduction"),
     plain("group_norm", (2, 12, 9, 9),
           lambda x, g, b: R.nn.group_norm(x, g, b, 3, 1, [2, 3]),
-          lambda x, g, b: F.group_norm(x, 3, g, b), (12,), (12,)),
+          lambda x, g, b: F.group_norm(x, 3, g, b), (12,), (12,), rule="reduction"),
     plain("silu", (3, 1001), R.nn.silu, F.silu),
     plain("gelu", (3, 7, 65), R.nn.gelu, F.gelu),
     plain("tanh", (5, 33), R.tanh, torch.tanh),
@@ -168,8 +170,8 @@ CASES = [
           lambda x: x.permute(0, 2, 3, 1)),
     plain("concat", (2, 9, 5, 5), lambda x, y: R.concat([x, y], 1),
           lambda x, y: torch.cat([x, y], 1), (2, 20, 5, 5)),
-    plain("sum", (3, 4, 50), lambda x: R.sum(x, [1]), lambda x: x.sum(1)),
-    plain("mean of all", (3, 4, 50), lambda x: R.mean(x), lambda x: x.mean()),
+    plain("sum", (3, 4, 50), lambda x: R.sum(x, [1]), lambda x: x.sum(1), rule="reduction"),
+    plain("mean of all", (3, 4, 50), lambda x: R.mean(x), lambda x: x.mean(), rule="reduction"),
     plain("broadcast", (5, 1, 33), lambda x, y: R.add(R.multiply(x, y), x),
           lambda x, y: x * y + x, (4, 33)),
 ]  # fmt: skip
@@ -262,7 +264,7 @@ def test_the_report_names_a_rule_for_every_function() -> None:
     build, inputs, weights = network()
     compiled = compile_cpu(module(build, inputs, weights), None, weights)
     rows = compiled.report(*inputs)
-    assert {row.rule for row in rows} <= {"conv2d", "dense", "general", "runtime"}
+    assert {row.rule for row in rows} <= {"conv2d", "dense", "elementwise", "reduction", "runtime"}
     assert {row.function for row in rows if row.rule == "conv2d"}
     assert set(compiled.rules) <= {row.function for row in rows}
     assert abs(sum(row.share for row in rows) - 1) < 1e-6
@@ -398,4 +400,4 @@ def test_biases_and_activations_of_networks_are_computed_on_the_tiles(stride: in
     network = TVMModuleWrapper(torch.nn.Sequential(*layers)).eval()
     with torch.no_grad():
         rows = network.report(torch.randn(1, 3, 16, 16))
-    assert sorted(row.rule for row in rows) == ["conv2d", "dense", "general", "general"]
+    assert sorted(row.rule for row in rows) == ["conv2d", "dense", "elementwise", "elementwise"]

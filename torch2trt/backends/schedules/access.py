@@ -24,6 +24,11 @@ def plain_update(stage: Stage) -> bool:
     return sum(own) == 1 and mine == 1
 
 
+def in_vectors(stage: Stage) -> bool:
+    """Whether the loops of the stage are written with vectors."""
+    return not stage.reduce or (stage.value.ty.dtype == "float32" and plain_update(stage))
+
+
 def folded(stage: Stage, acc: Any, size: int) -> list[Any]:
     """Statements that combine the `size` partial results in `acc` into its first element."""
     combine, result = type(stage.value), []

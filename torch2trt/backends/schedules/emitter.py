@@ -13,7 +13,7 @@ from typing import Any
 
 from tvm import tirx
 
-from .access import contiguous_reduction, flat_from, folded, pieces, plain_update, transposed_axis
+from .access import contiguous_reduction, flat_from, folded, in_vectors, pieces, transposed_axis
 from .stages import Stage, is_load, substitute
 from .target import Cpu
 from .tir import (
@@ -111,7 +111,7 @@ class Emitter:
         parallel = parallel and work >= _PARALLEL_WORK
         if not stage.reduce:
             return self._map(stage, prefix, parallel)
-        if stage.value.ty.dtype != "float32" or not plain_update(stage):
+        if not in_vectors(stage):
             return self._serial_reduction(stage, prefix, parallel)
         if contiguous_reduction(stage, len(prefix)):
             return self._row_reduction(stage, prefix, parallel)

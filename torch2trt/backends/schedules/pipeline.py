@@ -12,6 +12,7 @@ from tvm import relax, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 from . import legalize, threads
+from .access import in_vectors
 from .conv import conv_rule
 from .fastmath import vectorisable
 from .general import emit
@@ -153,7 +154,7 @@ def schedule_function(func: Any, cpu: Cpu, program: Program | None = None) -> tu
         return _outer_loops(func)
     program = replace(program, stages=stages)
     names = sorted({str(s.attrs["rule"]) for s in stages if "rule" in s.attrs})
-    for name in [*names, GENERAL]:
+    for name in [*names, "elementwise", "reduction", GENERAL]:
         try:
             return _lowered(RULES[name](func, program, cpu)), name
         except Exception as reason:  # noqa: BLE001 - whatever a rule stumbles over, the next one may serve
@@ -222,9 +223,14 @@ def _anchored(statements: Callable[[Program, Cpu], list[Any]]) -> Rule:
     return lambda func, program, cpu: _function(func, program, statements(program, cpu))
 
 
-def _general(func: Any, program: Program, cpu: Cpu) -> Any:
-    program = inline(program)
-    return _function(func, program, emit(program.stages, program, cpu))
+def _stages(served: Callable[[Stage], bool]) -> Rule:
+    def rule(func: Any, program: Program, cpu: Cpu) -> Any:
+        program = inline(program)
+        if not all(served(s) for s in program.stages):
+            raise Unschedulable("a stage that another rule is for")
+        return _function(func, program, emit(program.stages, program, cpu))
+
+    return rule
 
 
 RULES: dict[str, Rule] = {
@@ -233,7 +239,9 @@ RULES: dict[str, Rule] = {
     "pool": _anchored(pool_rule),
     "dense": _anchored(dense_rule),
     "matmul": _anchored(matmul_rule),
-    GENERAL: _general,
+    "elementwise": _stages(lambda stage: not stage.reduce),
+    "reduction": _stages(in_vectors),
+    GENERAL: _stages(lambda stage: True),
 }
 
 

@@ -14,7 +14,8 @@ class Row:
 
     Attributes:
         function: the fused function, named after the operators in it.
-        rule: the rule that served it; "general" is the one for everything, "none" means it is not scheduled.
+        rule: the rule that served it; "general" is the one for what has no vector code, "none" means it is not
+            scheduled.
         calls: how often one run calls it.
         seconds: the time of all its calls in one run.
         share: `seconds` as a part of the time of all functions.
