@@ -30,7 +30,7 @@ _FOLLOW = frozenset(
     for name in (
         "abs add adaptive_max_pool1d adaptive_max_pool2d alias avg_pool1d avg_pool2d avg_pool3d"
         " batch_norm cat celu chunk clamp clamp_max clamp_min clone concat constant_pad_nd"
-        " contiguous cos detach detach dropout elu expand expand_as feature_dropout flatten flip"
+        " contiguous cos detach dropout elu expand expand_as feature_dropout flatten flip"
         " gelu hardsigmoid hardswish hardtanh index_select leaky_relu max_pool1d max_pool2d"
         " max_pool3d maximum minimum mish movedim mul narrow neg pad permute pixel_shuffle"
         " pixel_unshuffle prelu reflection_pad1d reflection_pad2d relu relu6 repeat"

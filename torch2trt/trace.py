@@ -177,23 +177,28 @@ def trace(
     with (
         _buffers_restored(program), data_is_traced(), _quiet_tracing() as frozen, torch.no_grad()
     ):  # fmt: skip
-        try:
-            script = torch.jit.trace(flat, examples, check_trace=False)
-        except _FAILURES as error:
-            if flat.output is not None and TENSOR not in flat.output[1]:
-                raise _returns_wrong(program, flat.output[1]) from error
-            if flat.output is not None or isinstance(error, Torch2TrtError):
-                raise
-            raise InputMismatchError(
-                f"{_name(program)} fails in PyTorch on the inputs "
-                f"{_describe(args, example_kwargs or {})}: {type(error).__name__}: {error}"
-            ) from error
+        script = _script(flat, examples, _describe(args, example_kwargs or {}))
     output_tree, output_leaves = flat.output
     if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
         raise _returns_wrong(program, output_leaves)
     check_no_write_was_dropped(flat.writes, script.inlined_graph)
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
     return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat)
+
+
+def _script(flat: _Flat, examples: tuple[torch.Tensor, ...], inputs: str) -> Any:
+    """The TorchScript of a program; `inputs` describes what it is called with."""
+    try:
+        return torch.jit.trace(flat, examples, check_trace=False)
+    except _FAILURES as error:
+        if flat.output is not None and TENSOR not in flat.output[1]:
+            raise _returns_wrong(flat.module, flat.output[1]) from error
+        if flat.output is not None or isinstance(error, Torch2TrtError):
+            raise
+        raise InputMismatchError(
+            f"{_name(flat.module)} fails in PyTorch on the inputs {inputs}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _is_plain(leaf: Any) -> bool:

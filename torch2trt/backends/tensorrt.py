@@ -81,8 +81,7 @@ class TensorRTContext(ResizeMixin):
         if mixed and types.computed_in(self.network, output) != kinds.HALF:
             log.warning(
                 "output %r: %s may round float32 values of a network with float16 parts to "
-                "float16; give the "
-                "parts engines of their own where that matters",
+                "float16; give the parts engines of their own where that matters",
                 output.name, trt_api.version(),
             )  # fmt: skip
 

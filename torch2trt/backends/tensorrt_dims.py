@@ -83,9 +83,8 @@ class SymInt:
     def _unknown(self, *_: object) -> bool:
         raise ConversionError(
             f"{self.context.scope}: {self!r} is known only when the engine runs, so it cannot be "
-            "compared, be a "
-            "condition or become a Python number; make this dimension static, or compute with "
-            "tensors"
+            "compared, be a condition or become a Python number; make this dimension static, or "
+            "compute with tensors"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _unknown

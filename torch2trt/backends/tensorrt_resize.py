@@ -71,8 +71,7 @@ class ResizeMixin(NormMixin):
         if not static:
             raise self.refuse(
                 f"resize {mode} of a dynamic size by {list(scales)} is not available; give size=, "
-                "or "
-                "recompute_scale_factor=True"
+                "or recompute_scale_factor=True"
             )
         return self._resize_by_tables(x, size, mode, align_corners, scales)
 

@@ -71,8 +71,7 @@ def trt() -> ModuleType:
         failures.append(f"{name}: has no Builder (a lean or dispatch runtime)")
     raise BackendUnavailableError(
         "TensorRT is needed and cannot be loaded: install it with `pip install 'torch2trt[rtx]'` "
-        "(TensorRT-RTX) or"
-        f" `pip install 'torch2trt[tensorrt]'`. Tried {'; '.join(failures)}"
+        f"(TensorRT-RTX) or `pip install 'torch2trt[tensorrt]'`. Tried {'; '.join(failures)}"
     )
 
 

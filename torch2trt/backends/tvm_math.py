@@ -19,8 +19,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 _SAME = (
     "abs sign exp log sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
-    "ceil floor round trunc "
-    "erf sigmoid logical_not bitwise_not isnan isinf"
+    "ceil floor round trunc erf sigmoid logical_not bitwise_not isnan isinf"
 ).split()
 UNARY = {"neg": "negative", "relu": "nn.relu", **dict(zip(_SAME, _SAME))}
 UNARY_TE = {

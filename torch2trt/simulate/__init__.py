@@ -69,9 +69,8 @@ def simulate(
     Example:
         image = network.add_input("image", trt.float32, tuple(x.shape))
         y = network.add_activation(image, trt.ActivationType.RELU).get_output(0)
-        y.name = "y"
         network.mark_output(y)
-        torch2trt.simulate(network, {"image": x})["y"]
+        torch2trt.simulate(network, {"image": x})[y.name]
     """
     definition = Definition(network, weights or {})
     scope = Scope(definition, _bind(definition.inputs, inputs))
