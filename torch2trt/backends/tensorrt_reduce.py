@@ -203,8 +203,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if pairs > _MAX_PAIRS or rank == 8 or not self.is_static(shape):
             raise self.refuse(
                 f"sort of {shape[axis]} elements in {tuple(x.shape)} is not available: top-k sorts "
-                f"at most {_MAX_K}, "
-                f"and {pairs} comparisons are more than {_MAX_PAIRS}"
+                f"at most {_MAX_K}, and {pairs} comparisons are more than {_MAX_PAIRS}"
             )
         mine = self.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         other = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
