@@ -34,6 +34,7 @@ _BOOL_BINARY = {
     "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
     "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
 }  # fmt: skip
+_LOGIC = ("AND", "OR", "XOR")
 _SWAPPED = {"EQUAL": "EQUAL", "LESS": "GREATER", "GREATER": "LESS"}
 _UNCHANGED_INTS = ("ceil", "floor", "round", "trunc")
 _NARROW = (torch.uint8, torch.int8)
@@ -184,7 +185,19 @@ class ElementwiseMixin(TensorRTBase):
             ):
                 if value is not None and bool(value.isinf()):
                     return self._compare_infinity(relation, x, value.item())
+        if self._weakly_typed and kind in _LOGIC:
+            for x, value in ((a, self.value_of(b)), (b, self.value_of(a))):
+                if value is not None:
+                    return self._logic_with(kind, x, bool(value))
         return self._elementwise_layer(kind, a, b)
+
+    def _logic_with(self, kind: str, x: Tensor, value: bool) -> Tensor:
+        """AND, OR or XOR of `x` and one bool, without the bool: 8.6 crashes on some constants of
+        that type."""
+        if value == (kind == "AND"):
+            return x
+        opposite = self._not(x)
+        return opposite if kind == "XOR" else self._elementwise_layer(kind, x, opposite)
 
     def _compare_infinity(self, kind: str, x: Tensor, infinity: float) -> Tensor:
         """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the

@@ -7,7 +7,9 @@ floor(a / b)`` is off by a whole divisor where ``a / b`` rounds up to an integer
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -15,6 +17,7 @@ from .base import Operand, Tensor
 from .tensorrt_elementwise import ElementwiseMixin
 
 _SPLITTER = 4097.0  # 2**12 + 1: cuts a float32 into two halves of 12 bits
+_MAX_RUNS = 4  # of ones in a mask that are cut out one by one
 
 
 class ExactMixin(ElementwiseMixin):
@@ -129,40 +132,27 @@ class ExactMixin(ElementwiseMixin):
         return self.take(self.literal(table), exponent, 0)
 
     def _bitwise(self, name: str, a: Operand, b: Operand) -> Tensor:
-        """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by
-        comparison."""
-        dtype = self.dtype(a if self.is_tensor(a) else b)
-        rank = max(self.rank(a), self.rank(b))
-        if rank == 8:
-            raise self.refuse(f"binary {name} of tensors with 8 dimensions is not available")
-        width = torch.iinfo(dtype).bits - 1
-        kind = {"bitwise_and": "MIN", "bitwise_or": "MAX", "bitwise_xor": "XOR"}[name]
-        powers = self.literal(
-            torch.tensor([2**i for i in range(width)], dtype=dtype), (1,) * rank + (width,)
-        )
-        bits, signs = zip(*(self._bits_and_sign(x, powers, dtype) for x in (a, b)), strict=True)
-        if kind == "XOR":
-            mixed = self.cast(self._not(self.elementwise("EQUAL", *bits)), dtype)
-        else:
-            mixed = self.elementwise(kind, *bits)
-        total = self.reduce("sum", self.elementwise("PROD", mixed, powers), [rank], keepdim=False)
-        sign = self.elementwise({"MIN": "AND", "MAX": "OR"}.get(kind, kind), *signs)
-        lowest = self._with("PROD", self.cast(sign, dtype), torch.iinfo(dtype).min)
-        return self.elementwise("SUM", total, lowest)
+        """From the bits in common: ``a | b`` is ``a + b - (a & b)``, ``a ^ b`` is ``a & b`` less
+        than that, in integers that wrap around."""
+        known = [self.value_of(x) for x in (a, b)]
+        if all(value is not None for value in known):
+            return self.constant(getattr(torch, name)(*known))
+        if known[0] is not None:
+            a, b = b, a
+        a = self._with_rank(a, max(self.rank(a), self.rank(b)))
+        common = self._bits_in_common(a, b)
+        if name == "bitwise_and":
+            return common
+        total = self.elementwise("SUM", *self.align(a, b))
+        common = common if name == "bitwise_or" else self._with("PROD", common, 2)
+        return self.elementwise("SUB", total, common)
 
-    def _bits_and_sign(
-        self, x: Operand, powers: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """Those of a constant are constants: TensorRT 8.6 crashes when it folds divisions of
-        integers."""
-        rank, value = self.rank(powers) - 1, self.value_of(x)
+    def _bits_in_common(self, a: Tensor, b: Operand) -> Tensor:
+        """``a & b``. What is known of `b` is computed here, not left to the builder: that of 8.6
+        crashes on bits of constants."""
+        value, dtype = self.value_of(b), self.dtype(a)
         if value is None:
-            x = self._with_rank(x, rank)
-            column = self.reshape(x, self.shape(x) + (1,))
-            quotient = self.elementwise("FLOOR_DIV", column, powers)
-            return self._int_division("remainder", quotient, self._two(powers)), self._with(
-                "LESS", x, 0
-            )
+            return self._common_by_column(*self.align(a, b))
         if value.dtype == torch.int64 and dtype == torch.int32:
             value = self._as_int32(value)
         if value.dtype != dtype:
@@ -170,11 +160,73 @@ class ExactMixin(ElementwiseMixin):
                 f"the operands of one layer have the dtypes {dtype}, {value.dtype}, expected one "
                 "dtype"
             )
-        value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
-        bits = value.unsqueeze(-1) >> torch.arange(powers.shape[-1], dtype=dtype) & 1
-        if self.is_tensor(x):
-            return self.literal(bits), self.literal(value < 0)
-        return self.constant(bits, "bits"), self.constant(value < 0, "signs")
+        if self.is_tensor(b):
+            runs = _runs(int(value), torch.iinfo(dtype).bits)
+            if len(runs) <= _MAX_RUNS:
+                return self._runs_of(a, runs)
+        return self._common_by_column(a, b, value)
+
+    def _runs_of(self, x: Tensor, runs: Sequence[tuple[int, int]]) -> Tensor:
+        """The bits of `x` in some runs: what is above the first bit less what is above the last."""
+        parts = []
+        for low, high in runs:
+            part = self._above(x, low)
+            if high < torch.iinfo(self.dtype(x)).bits:
+                upper = self._times_power(self._above(x, high), high - low)
+                part = self.elementwise("SUB", part, upper)
+            parts.append(self._times_power(part, low))
+        zero = [] if parts else [self._with("PROD", x, 0)]
+        return functools.reduce(lambda a, b: self.elementwise("SUM", a, b), parts + zero)
+
+    def _above(self, x: Tensor, bit: int) -> Tensor:
+        """`x` shifted to the right; the highest power of two is no integer of the dtype."""
+        if bit == torch.iinfo(self.dtype(x)).bits - 1:
+            return self._with("FLOOR_DIV", self._above(x, bit - 1), 2)
+        return self._with("FLOOR_DIV", x, 2**bit) if bit else x
+
+    def _times_power(self, x: Tensor, bit: int) -> Tensor:
+        limits = torch.iinfo(self.dtype(x))
+        power = limits.min if bit == limits.bits - 1 else 2**bit
+        return self._with("PROD", x, power) if bit else x
+
+    def _common_by_column(self, a: Tensor, b: Operand, value: torch.Tensor | None = None) -> Tensor:
+        """Bit by bit on one more dimension: bits 0 .. width - 2 by division, the sign by
+        comparison. `value` is what is known of `b`."""
+        dtype, rank = self.dtype(a), max(self.rank(a), self.rank(b))
+        if rank == 8:
+            raise self.refuse("bits of tensors with 8 dimensions are not available")
+        limits = torch.iinfo(dtype)
+        powers = torch.tensor([2**i for i in range(limits.bits - 1)], dtype=dtype)
+        divisors = self.literal(powers, (1,) * rank + tuple(powers.shape))
+        bits, sign = self._bits_and_sign(a, divisors)
+        if value is None:
+            others, other_sign = self._bits_and_sign(b, divisors)
+            bits = self.elementwise("PROD", self.elementwise("PROD", bits, others), divisors)
+            sign = self._with("PROD", self.elementwise("PROD", sign, other_sign), limits.min)
+        else:
+            value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
+            weights, lowest = value.unsqueeze(-1) & powers, value & limits.min
+            if self.is_tensor(b):
+                known = self.literal(weights), self.literal(lowest)
+            else:
+                known = self.constant(weights, "bits"), self.constant(lowest, "signs")
+            bits, sign = (
+                self.elementwise("PROD", x, y) for x, y in zip((bits, sign), known, strict=True)
+            )
+        return self.elementwise("SUM", self.reduce("sum", bits, [rank], keepdim=False), sign)
+
+    def _bits_and_sign(self, x: Tensor, powers: Tensor) -> tuple[Tensor, Tensor]:
+        column = self.reshape(x, (*self.shape(x), 1))
+        quotient = self.elementwise("FLOOR_DIV", column, powers)
+        bits = self._int_division("remainder", quotient, self._two(powers))
+        return bits, self.cast(self._with("LESS", x, 0), self.dtype(x))
 
     def _two(self, like: Tensor) -> Tensor:
         return self.number(2, self.dtype(like), self.rank(like))
+
+
+def _runs(mask: int, width: int) -> list[tuple[int, int]]:
+    """The runs of ones among the lowest bits of a mask: the first bit and the one behind it."""
+    bits = [mask >> bit & 1 for bit in range(width)]
+    edges = [at for at, (x, y) in enumerate(zip([0, *bits], [*bits, 0], strict=True)) if x != y]
+    return list(zip(edges[::2], edges[1::2], strict=True))

@@ -6,11 +6,13 @@ NaN: TensorRT promises nothing about NaN in the MAX and MIN of reductions and sc
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import torch
 
+from . import trt_api
 from .base import Dim, Tensor
 from .tensorrt_base import FLOATS
 from .tensorrt_exact import ExactMixin
@@ -25,6 +27,9 @@ _REDUCE = {
     "any": "MAX",
     "all": "MIN",
 }
+_FOLD = {"sum": "SUM", "prod": "PROD", "max": "MAX", "min": "MIN"}
+_NARROW = (torch.bool, torch.uint8, torch.int8)
+_DIGIT = 2048  # digits of int32 to this base are exact in float32, sums of 8,192 of them too
 _SCAN = {"sum": ("SUM", 0), "prod": ("PROD", 1), "max": ("MAX", None), "min": ("MIN", None)}
 _MAX_K = 3840
 _MAX_PAIRS = 1 << 28  # comparisons of the sort that needs no top-k
@@ -46,15 +51,77 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if not axes:
             return x
         dtype = self.dtype(x)
-        if dtype in (torch.bool, torch.uint8, torch.int8):
-            return self.back(self.reduce(name, self.cast(x, torch.int32), axes, keepdim), dtype)
+        if dtype in _NARROW:
+            wide = self._reduce_layer(name, self.cast(x, torch.int32), axes, keepdim)
+            return self.back(wide, dtype)
+        if not self._weakly_typed or dtype in FLOATS or self._was_narrow(x):
+            return self._reduce_layer(name, x, axes, keepdim)
+        return self._reduce_integers(name, x, axes, keepdim)
+
+    def _reduce_layer(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         empty = name == "any" and 0 in self.shape(x)  # of nothing, the maximum is not "no"
         operation = getattr(self.trt.ReduceOperation, _REDUCE["sum" if empty else name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
 
+    def _was_narrow(self, x: Tensor) -> bool:
+        """Whether integers were bools or bytes, which float32 holds exactly."""
+        kind = self._state.types.computed_in(self.network, x)
+        return trt_api.torch_dtype(kind) in _NARROW
+
+    def _reduce_integers(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        """By elementwise layers, which are exact: the reductions of 8.6 round integers to
+        float32."""
+        shape = self.shape(x)
+        if 0 in shape:
+            return self._reduce_layer(name, x, axes, keepdim)
+        for axis in axes:
+            if isinstance(shape[axis], int):
+                x = self._folded(_FOLD[name], x, axis)
+        dynamic = [axis for axis in axes if not isinstance(shape[axis], int)]
+        if dynamic:
+            x = self._reduce_digits(name, x, dynamic)
+        kept = [size for axis, size in enumerate(shape) if axis not in axes]
+        return x if keepdim else self.reshape(x, kept)
+
+    def _folded(self, kind: str, x: Tensor, axis: int) -> Tensor:
+        """An axis halved until it has one position; what an odd size leaves over comes last."""
+        size, rest = self.shape(x)[axis], []
+        while size > 1:
+            half = size // 2
+            if size % 2:
+                rest.append(self._cut(x, axis, size - 1, 1))
+            x = self.elementwise(kind, self._cut(x, axis, 0, half), self._cut(x, axis, half, half))
+            size = half
+        return functools.reduce(lambda a, b: self.elementwise(kind, a, b), rest, x)
+
+    def _cut(self, x: Tensor, axis: int, start: int, size: int) -> Tensor:
+        starts, sizes = [0] * self.rank(x), list(self.shape(x))
+        starts[axis], sizes[axis] = start, size
+        return self.slice(x, starts, sizes, (1,) * len(sizes))
+
+    def _reduce_digits(self, name: str, x: Tensor, axes: Sequence[int]) -> Tensor:
+        """Sums and extremes along dynamic axes: of digits small enough for float32."""
+        if name == "prod":
+            raise self.refuse("the product of integers along a dynamic dimension is not available")
+        high = self._with("FLOOR_DIV", x, _DIGIT)
+        low = self.elementwise("SUB", x, self._with("PROD", high, _DIGIT))
+        if name == "sum":
+            top = self._with("FLOOR_DIV", high, _DIGIT)
+            middle = self.elementwise("SUB", high, self._with("PROD", top, _DIGIT))
+            top, middle, low = (
+                self._reduce_layer("sum", y, axes, True) for y in (top, middle, low)
+            )
+            high = self.elementwise("SUM", self._with("PROD", top, _DIGIT), middle)
+        else:
+            leading = self._reduce_layer(name, high, axes, True)
+            worst = self.number(-1 if name == "max" else _DIGIT, self.dtype(x), self.rank(x))
+            low = self._select(self.elementwise("EQUAL", high, leading), low, worst)
+            high, low = leading, self._reduce_layer(name, low, axes, True)
+        return self.elementwise("SUM", self._with("PROD", high, _DIGIT), low)
+
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
         """The first position that holds the extreme value (or NaN)."""
-        if self.dtype(x) in (torch.bool, torch.uint8, torch.int8):
+        if self.dtype(x) in _NARROW:
             x = self.cast(x, torch.int32)
         size, rank = self.shape(x)[axis], self.rank(x)
         hit = self.elementwise("EQUAL", x, self.reduce(name, x, [axis], keepdim=True))
@@ -64,7 +131,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         view[axis] = size
         positions = self.cast(self.reshape(self.arange(0, size), view), torch.int32)
         beyond = self.number(torch.iinfo(torch.int32).max, torch.int32, rank)
-        first = self.reduce("min", self._select(hit, positions, beyond), [axis], keepdim)
+        first = self._reduce_layer("min", self._select(hit, positions, beyond), [axis], keepdim)
         return self.cast(first, torch.int64)
 
     # ---- scans -----------------------------------------------------------------------------------
@@ -75,7 +142,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         elements.
         """
         dtype = self.dtype(x)
-        if dtype in (torch.bool, torch.uint8, torch.int8):
+        if dtype in _NARROW:
             return self.back(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
         if name == "sum" and self.has("add_cumulative"):
             where = self.literal(torch.tensor(axis, dtype=torch.int32))
@@ -116,7 +183,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
     # ---- top-k -----------------------------------------------------------------------------------
     def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         dtype, rank = self.dtype(x), self.rank(x)
-        if dtype in (torch.bool, torch.uint8, torch.int8):
+        if dtype in _NARROW:
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
             return self.back(values, dtype), indices
         if isinstance(k, int) and (k > _MAX_K or self._no_integer_topk(x)):
@@ -153,7 +220,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
     # ---- sorting ---------------------------------------------------------------------------------
     def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
         dtype, size = self.dtype(x), self.shape(x)[axis]
-        if dtype in (torch.bool, torch.uint8, torch.int8):
+        if dtype in _NARROW:
             values, indices = self.sort(self.cast(x, torch.int32), axis, descending)
             return self.back(values, dtype), indices
         if self._weakly_typed or (isinstance(size, int) and size > _MAX_K):
