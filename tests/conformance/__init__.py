@@ -1,4 +1,4 @@
 """PyTorch's own operator database, run through every backend.
 
-``python -m tests.conformance`` prints the table; ``python -m tests.conformance --help`` says what can be chosen.
+``python -m tests.conformance`` prints the tables; ``--help`` says what can be chosen.
 """

@@ -25,14 +25,17 @@ class Batch:
         self.outputs: list[Any] = []
         self.counts: list[int] = []
 
-    def add(self, graph: GraphModule, inputs: Sequence[torch.Tensor], constants: bool = False) -> None:
-        """Emit a traced sample; with `constants` only its first tensor is an input of the network."""
+    def add(
+        self, graph: GraphModule, inputs: Sequence[torch.Tensor], constants: bool = False
+    ) -> None:
+        """Emit a traced sample; with `constants` only its first tensor is an input."""
         first = len(self.inputs)
         with use_context(self.ctx):
             given = list(inputs[:1] if constants else inputs)
-            symbolic = [self.ctx.input(f"input{first + i}", x.shape, x.dtype) for i, x in enumerate(given)]
-            rest = [self.ctx.operand(x) for x in inputs[len(given) :]] if not constants else list(inputs[1:])
-            results = graph.run([*symbolic, *rest])
+            arguments = [
+                self.ctx.input(f"input{first + i}", x.shape, x.dtype) for i, x in enumerate(given)
+            ]
+            results = graph.run([*arguments, *inputs[len(given) :]])
             outputs = [self.ctx.operand(x, "output") for x in results]
         self.inputs += given
         self.outputs += outputs

@@ -28,25 +28,31 @@ def tolerances(op: Any, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def difference(
-    got: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], precise: Sequence[torch.Tensor], op: Any,
+    got: Sequence[torch.Tensor],
+    expected: Sequence[torch.Tensor],
+    precise: Sequence[torch.Tensor],
+    op: Any,
     source: torch.Tensor | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """What is wrong with `got`, empty if nothing.
 
     Args:
         expected: PyTorch's outputs.
-        precise: the same in float64; an output is also right where it is as near to these as PyTorch's own output.
+        precise: the same in float64; an output is also right where it is as near to these as
+            PyTorch's own output.
         source: what was sorted, for operators whose order of equal values is not determined.
     """
     if len(got) != len(expected):
         return f"got {len(got)} outputs, expected {len(expected)}"
     for index, (g, e, p) in enumerate(zip(got, expected, precise)):
         if tuple(g.shape) != tuple(e.shape) or g.dtype != e.dtype:
-            return f"output {index}: got {g.dtype}{list(g.shape)}, expected {e.dtype}{list(e.shape)}"
+            got_type, expected_type = f"{g.dtype}{list(g.shape)}", f"{e.dtype}{list(e.shape)}"
+            return f"output {index}: got {got_type}, expected {expected_type}"
         if source is not None and g.dtype == torch.int64 and _same_choice(g, e, source):
             continue
         rtol, atol = tolerances(op, e.dtype)
-        if not torch.allclose(g, e, rtol, atol, equal_nan=True) and not _as_near(g, e, p, rtol, atol):
+        close = torch.allclose(g, e, rtol, atol, equal_nan=True)
+        if not close and not _as_near(g, e, p, rtol, atol):
             return f"output {index}: {_worst(g, e)}"
     return ""
 
@@ -54,13 +60,17 @@ def difference(
 def _same_choice(got: torch.Tensor, expected: torch.Tensor, source: torch.Tensor) -> bool:
     """Whether two index tensors choose the same values along some dimension, none of them twice."""
     if got.dim() == source.dim() - 1:
-        return any(_same_choice(got.unsqueeze(d), expected.unsqueeze(d), source) for d in range(source.dim()))
+        return any(
+            _same_choice(got.unsqueeze(d), expected.unsqueeze(d), source)
+            for d in range(source.dim())
+        )
     for dim, size in enumerate(source.shape):
         others = [n for d, n in enumerate(source.shape) if d != dim]
-        if got.dim() != source.dim() or others != [n for d, n in enumerate(got.shape) if d != dim] or not got.numel():
+        same_others = others == [n for d, n in enumerate(got.shape) if d != dim]
+        if got.dim() != source.dim() or not same_others or not got.numel():
             continue
         order = got.sort(dim).values
-        twice = (order.narrow(dim, 1, order.shape[dim] - 1) == order.narrow(dim, 0, order.shape[dim] - 1)).any()
+        twice = (order.diff(dim=dim) == 0).any()
         if int(order.min()) < 0 or int(order.max()) >= size or bool(twice):
             continue
         one, other = (torch.take_along_dim(source, index, dim) for index in (got, expected))
@@ -69,12 +79,15 @@ def _same_choice(got: torch.Tensor, expected: torch.Tensor, source: torch.Tensor
     return False
 
 
-def _as_near(got: torch.Tensor, expected: torch.Tensor, precise: torch.Tensor, rtol: float, atol: float) -> bool:
-    """Whether the worst distance from float64 is at most PyTorch's worst distance and the tolerance."""
+def _as_near(
+    got: torch.Tensor, expected: torch.Tensor, precise: torch.Tensor, rtol: float, atol: float
+) -> bool:
+    """Whether the distance from float64 is at most PyTorch's worst distance and the tolerance."""
     if not got.is_floating_point() or precise.dtype != torch.float64 or precise.shape != got.shape:
         return False
     limit = torch.finfo(got.dtype).max
-    precise = precise.masked_fill(precise > limit, torch.inf).masked_fill(precise < -limit, -torch.inf)
+    precise = precise.masked_fill(precise > limit, torch.inf)
+    precise = precise.masked_fill(precise < -limit, -torch.inf)
     finite = torch.isfinite(precise) & torch.isfinite(expected)
     same = torch.eq(got.double(), expected.double()) | (got.isnan() & expected.isnan())
     if not bool((same | (finite & torch.isfinite(got))).all()):
@@ -90,9 +103,11 @@ def _worst(got: torch.Tensor, expected: torch.Tensor) -> str:
     apart = (got.double() - expected.double()).abs()
     apart = torch.where(got == expected, 0.0, apart)
     special = apart.isnan() & ~(got.isnan() & expected.isnan())
-    position = int((special if bool(special.any()) else apart.nan_to_num(0.0)).reshape(-1).to(torch.float64).argmax())
+    worst = special.double() if bool(special.any()) else apart.nan_to_num(0.0)
+    position = int(worst.argmax())
     wrong = int(((apart > 0) | special).sum())
+    values = [x.reshape(-1)[position].item() for x in (got, expected)]
     return (
-        f"got {got.reshape(-1)[position].item():.8g}, expected {expected.reshape(-1)[position].item():.8g} at "
+        f"got {values[0]:.8g}, expected {values[1]:.8g} at "
         f"{position} of {got.numel()}; {wrong} values differ"
     )

@@ -1,4 +1,4 @@
-"""Worker processes with a time limit; a process that dies or hangs costs one sample, not the run."""
+"""Worker processes with a time limit: one that dies or hangs costs one sample, not the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 
 class Worker:
-    """One process that runs a module; started again when it died, and now and then to give its memory back."""
+    """One process that runs a module; begun anew when it died, and now and then for its memory."""
 
     def __init__(self, module: str) -> None:
         self.module = module
@@ -32,7 +32,8 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(_ROOT), str(_ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
+        threads = {"OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": path, **threads}
         process = subprocess.Popen(
             [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, cwd=_ROOT, env=environment,
@@ -50,7 +51,7 @@ class Worker:
             self.process = None
 
     def call(self, job: Record, limit: float) -> tuple[list[Record], str, int]:
-        """The records of a job; what went wrong with the process, if anything; and the step it was at."""
+        """The records of a job; what went wrong with the process, if anything; its last step."""
         if self.process is None or self.jobs >= _JOBS_PER_PROCESS:
             self.stop()
             self.process = self._start()

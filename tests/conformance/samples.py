@@ -1,4 +1,4 @@
-"""The samples: what PyTorch's operator database gives for one operator and dtype, as programs of tensors."""
+"""The samples of PyTorch's operator database for one operator and dtype, as programs of tensors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DTYPES = (torch.float32, torch.float16, torch.int64, torch.bool)
 _GENERATED = 64  # samples that a database entry may generate before some are chosen
 _MARK = object()
 
-TIES = ("sort", "argsort", "topk", "kthvalue", "mode")  # which of equal values comes first is not determined
+# Which of equal values comes first is not determined.
+TIES = ("sort", "argsort", "topk", "kthvalue", "mode")
+_UNINITIALISED = """
+    empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize_ resize_as_
+""".split()
+_SPARSE = "to_sparse sparse.sampled_addmm sparse.mm.reduce".split()
 EXCLUDED = {
     "multinomial": "random",
-    **dict.fromkeys(
-        ["empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided", "resize_",
-         "resize_as_"], "returns memory that is not initialised",
-    ),
-    **dict.fromkeys(
-        ["to_sparse", "sparse.sampled_addmm", "sparse.mm.reduce"], "sparse tensors have no counterpart in a network",
-    ),
-}  # fmt: skip
+    **dict.fromkeys(_UNINITIALISED, "returns memory that is not initialised"),
+    **dict.fromkeys(_SPARSE, "sparse tensors have no counterpart in a network"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sample:
 
     Attributes:
         program: a function of the tensors in ``inputs``.
-        inputs: all tensors among the arguments, in order; a tensor nobody reads where there are none.
+        inputs: all tensors among the arguments, in order; one that nobody reads if there are none.
         text: the call, short.
     """
 
@@ -71,11 +71,12 @@ def _sample(op: Any, value: Any, args: Any, kwargs: Any) -> Sample:
 
     def program(*inputs: torch.Tensor) -> Any:
         remaining: Iterator[torch.Tensor] = iter(inputs)
-        arguments, keywords = pytree.tree_unflatten([next(remaining) if m is _MARK else m for m in marked], tree)
+        filled = [next(remaining) if m is _MARK else m for m in marked]
+        arguments, keywords = pytree.tree_unflatten(filled, tree)
         return op.op(*arguments, **keywords)
 
-    shown = ", ".join([*map(_text, (value, *args)), *(f"{k}={_text(v)}" for k, v in kwargs.items())])
-    return Sample(program, tensors or (torch.zeros(1),), f"({shown})"[:200])
+    shown = [*map(_text, (value, *args)), *(f"{k}={_text(v)}" for k, v in kwargs.items())]
+    return Sample(program, tensors or (torch.zeros(1),), f"({', '.join(shown)})"[:200])
 
 
 def _text(value: Any) -> str:

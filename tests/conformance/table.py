@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ENGINE = "engine"  # the row of the engines that TensorRT builds: "equal" is built, "refused" has no kernel
+# The row of the engines that TensorRT builds: "equal" is built, "refused" has no kernel.
+ENGINE = "engine"
 OUTCOMES = ("equal", "refused", "failed", "untraceable", "excluded")
 GOALS = {"torch": 100.0, "tvm": 97.0, "tensorrt": 95.0}  # % equal of the listed operators
 

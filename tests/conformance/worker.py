@@ -1,7 +1,7 @@
 """A process that runs jobs from its standard input and writes a line of JSON per result.
 
-A job is one operator and dtype. Its samples are compiled together; `alone` compiles each by itself, and announces each
-step before it is taken, so that the parent knows what a crash was.
+A job is one operator and dtype. Its samples are compiled together; `alone` compiles each by itself,
+and announces each step before it is taken, so that the parent knows what a crash was.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TextIO
 from unittest import mock
 
@@ -33,9 +34,9 @@ from torch2trt.errors import (  # noqa: E402
 from .backends import BATCHES  # noqa: E402
 from .judge import difference  # noqa: E402
 from .samples import EXCLUDED, TIES, Sample, operators, samples  # noqa: E402
-from .table import ENGINE  # noqa: E402
+from .table import ENGINE, OUTCOMES  # noqa: E402
 
-EQUAL, REFUSED, FAILED, UNTRACEABLE, LEFT_OUT = "equal", "refused", "failed", "untraceable", "excluded"
+EQUAL, REFUSED, FAILED, UNTRACEABLE, LEFT_OUT = OUTCOMES
 _NO_KERNEL = "has no runners that implement it"  # TensorRT defines the layer and cannot run it
 _BOOKKEEPING = ("prim::", "aten::Int", "aten::size", "aten::detach")
 
@@ -61,7 +62,7 @@ Outcome = tuple[str, str]
 
 def _eager(sample: Sample, kind: torch.dtype | None = None) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    inputs = [x.to(kind) if kind is not None and x.is_floating_point() else x.clone() for x in sample.inputs]
+    inputs = [x.to(kind) if kind and x.is_floating_point() else x.clone() for x in sample.inputs]
     with torch.no_grad():
         return tensors(sample.program(*inputs))
 
@@ -122,7 +123,8 @@ def _traces(sample: Sample) -> bool:
 
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text[:400] if isinstance(error, Torch2TrtError) else f"{type(error).__name__}: {text[:400]}"
+    name = "" if isinstance(error, Torch2TrtError) else f"{type(error).__name__}: "
+    return name + text[:400]
 
 
 def _judged(prepared: Prepared, got: list[torch.Tensor], op: Any, note: str = "") -> Outcome:
@@ -131,9 +133,18 @@ def _judged(prepared: Prepared, got: list[torch.Tensor], op: Any, note: str = ""
     return (FAILED, wrong) if wrong else (EQUAL, note)
 
 
+def _note(constants: bool) -> str:
+    return "its other tensors are constants" if constants else ""
+
+
 def debug(prepared: Prepared, op: Any) -> Outcome:
     """The sample in debug mode."""
-    return _tried(lambda: _judged(prepared, tensors(prepared.graph(*map(torch.clone, prepared.sample.inputs))), op))
+
+    def run() -> Outcome:
+        inputs = [x.clone() for x in prepared.sample.inputs]
+        return _judged(prepared, tensors(prepared.graph(*inputs)), op)
+
+    return _tried(run)
 
 
 def _tried(run: Callable[[], Outcome]) -> Outcome:
@@ -168,7 +179,7 @@ def alone(prepared: Prepared, backend: str, constants: bool, op: Any) -> Outcome
     def run() -> Outcome:
         batch = BATCHES[backend]()
         batch.add(prepared.graph, prepared.sample.inputs, constants)
-        return _judged(prepared, batch.run()[0], op, "its other tensors are constants" if constants else "")
+        return _judged(prepared, batch.run()[0], op, _note(constants))
 
     return _tried(run)
 
@@ -182,9 +193,10 @@ def together(group: Sequence[tuple[Prepared, bool]], backend: str, op: Any) -> l
         results = batch.run()
     except Exception:
         return None
-    notes = ["its other tensors are constants" if constants else "" for _, constants in group]
-    return [_tried(lambda p=p, got=got, note=note: _judged(p, got, op, note))
-            for (p, _), got, note in zip(group, results, notes)]  # fmt: skip
+    return [
+        _tried(lambda p=p, got=got, constants=constants: _judged(p, got, op, _note(constants)))
+        for (p, constants), got in zip(group, results)
+    ]
 
 
 def built(group: Sequence[tuple[Prepared, bool]]) -> list[Outcome]:
@@ -215,10 +227,12 @@ class Job:
         self.out.write(json.dumps(fields) + "\n")
         self.out.flush()
 
-    def record(self, index: int, sample: Sample, backend: str, outcome: Outcome, kinds: Sequence[str] = ()) -> None:
+    def record(
+        self, index: int, sample: Sample, backend: str, outcome: Outcome, kinds: Sequence[str] = ()
+    ) -> None:
         self.say(
-            op=self.name, dtype=self.request["dtype"], sample=index, call=sample.text, backend=backend,
-            outcome=outcome[0], detail=outcome[1], kinds=list(kinds),
+            op=self.name, dtype=self.request["dtype"], sample=index, call=sample.text,
+            backend=backend, outcome=outcome[0], detail=outcome[1], kinds=list(kinds),
         )  # fmt: skip
 
     def run(self) -> None:
@@ -264,7 +278,7 @@ class Job:
         for (index, prepared, _), outcome in zip(group, outcomes):
             self.record(index, prepared.sample, backend, outcome, prepared.kinds)
         if self.build and backend == "tensorrt":
-            self._engines([member for member, outcome in zip(group, outcomes) if outcome[0] == EQUAL])
+            self._engines([m for m, outcome in zip(group, outcomes) if outcome[0] == EQUAL])
 
     def _engines(self, group: Sequence[tuple[int, Prepared, bool]]) -> None:
         outcomes = built([(p, c) for _, p, c in group]) if group else []
@@ -274,7 +288,7 @@ class Job:
     def _steps(self, found: Sequence[Sample]) -> Iterator[Callable[[], None]]:
         for index, sample in enumerate(found):
             for backend in self.backends:
-                yield lambda index=index, sample=sample, backend=backend: self._one(index, sample, backend)
+                yield partial(self._one, index, sample, backend)
 
     def _one(self, index: int, sample: Sample, backend: str) -> None:
         prepared = prepare(self.name, sample)
