@@ -12,7 +12,7 @@ import torch
 
 from ..backends import trt_api
 from ..backends.driver import Detour, Executable, captured
-from ..backends.tensors import CAPTURING
+from ..backends.tensors import CAPTURING, empty_strided
 from ..engine import Engine, known_dims
 from ..errors import Torch2TrtError
 from .inputs import profile_of
@@ -22,17 +22,6 @@ ALIGNMENT = 256  # bytes, as TensorRT asks; tensors of torch have it, views into
 MAX_GRAPHS = 8
 
 Shapes = tuple[tuple[int, ...], ...]
-
-
-def _empty_strided(
-    size: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype
-) -> torch.Tensor:
-    return torch.empty_strided(size, stride, dtype=dtype, device="cuda")
-
-
-# A tensor on the current CUDA device: (size, stride, dtype). What compiled PyTorch programs call,
-# at half the cost.
-empty_strided = getattr(torch._C._dynamo.guards, "_empty_strided_cuda", _empty_strided)
 
 
 class Binding:

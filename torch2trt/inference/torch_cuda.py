@@ -8,13 +8,10 @@ from typing import Any
 
 import torch
 
+from ..backends.tensors import raw_stream as _raw_stream
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
 from .lane import Lane, Shapes
-
-_raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
-    lambda device: torch.cuda.current_stream(device).cuda_stream
-)
 
 
 class TorchInferenceContext:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import c_void_p
 from typing import Any
 
 import torch
 
 from ...errors import InputMismatchError, Torch2TrtError
-from ..driver import Executable
-from ..tensors import CAPTURING
+from ..driver import CopyNode, Executable
+from ..tensors import CAPTURING, empty_strided, raw_stream
 
 _LOG = logging.getLogger(__name__)
 Function = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
@@ -43,11 +44,17 @@ class Recording:
         self.device = device
         self.inputs = [x.detach().clone(memory_format=torch.contiguous_format) for x in inputs]
         self.microseconds: list[float] = []
-        self._stream: Any = None
+        self._stream: Any = None  # of the latest call, and its handle
+        self._handle: int | None = None
         self._done = torch.cuda.Event()
+        self._many_devices = torch.cuda.device_count() > 1
         with torch.cuda.device(device):
             self.graph, self.outputs = self._fastest(functions, torch.cuda.Stream(device))
             self.executable = self._whole() if _CAN_KEEP else None
+        self._fresh = [(tuple(y.shape), y.stride(), y.dtype) for y in self.outputs]
+        copies = self.executable
+        self._reads = _numbered(self.inputs, copies.uploads if copies else ())
+        self._writes = _numbered(self.outputs, copies.downloads if copies else ())
 
     def _fastest(
         self, functions: Sequence[Function], stream: torch.cuda.Stream
@@ -83,7 +90,7 @@ class Recording:
 
     def _whole(self) -> Executable | None:
         """The graph with the copies in and out, None where it cannot be made."""
-        inputs, outputs = _filled(self.inputs), _filled(self.outputs)
+        inputs, outputs = ([x for x in some if x.numel()] for some in (self.inputs, self.outputs))
         others = [torch.empty_like(x) for x in (*inputs, *outputs)]  # the caller's, for now
         pairs = list(zip(others, inputs)), list(zip(outputs, others[len(inputs) :]))
         uploads, downloads = [
@@ -102,36 +109,65 @@ class Recording:
         Raises:
             InputMismatchError: an input of another shape or dtype than that recorded with.
         """
-        given = [self._usable(own, x) for own, x in zip(self.inputs, inputs, strict=True)]
-        stream = torch.cuda.current_stream(self.device)
-        if self._stream is not None and self._stream != stream:
-            stream.wait_event(self._done)
+        return self.run(*[self._usable(x, y) for x, y in zip(self.inputs, inputs, strict=True)])
+
+    def run(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """A call without its checks: all inputs are on the device and have the recorded types."""
+        if self._many_devices and torch.cuda.current_device() != self.device.index:
+            with torch.cuda.device(self.device):
+                return self._enqueue(inputs)
+        return self._enqueue(inputs)
+
+    def _enqueue(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        handle = raw_stream(self.device.index)
+        if handle != self._handle:
+            self._follow(handle)
+        given = [x if x.is_contiguous() else x.contiguous() for x in inputs]
         if self.executable is None:
             outputs = self._by_steps(given)
         else:
-            outputs = self._launched(self.executable, given, stream.cuda_stream)
-        self._done.record(stream)
-        self._stream = stream
+            outputs = self._launched(self.executable, given, handle)
+        self._done.record(self._stream)
         return outputs
+
+    def _follow(self, handle: int) -> None:
+        """Let the current stream wait for what ran on another one."""
+        stream = torch.cuda.current_stream(self.device)
+        if self._stream is not None:
+            stream.wait_event(self._done)
+        self._stream, self._handle = stream, handle
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """What is enqueued on the current stream meanwhile is in order with the calls."""
+        if torch.cuda.is_current_stream_capturing():
+            yield
+            return
+        handle = raw_stream(self.device.index)
+        if handle != self._handle:
+            self._follow(handle)
+        yield
+        self._done.record(self._stream)
 
     def _usable(self, own: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         if given.shape != own.shape or given.dtype != own.dtype:
             raise InputMismatchError(
                 f"got {given.dtype} {tuple(given.shape)}, expected {own.dtype} {tuple(own.shape)}"
             )
-        return given.to(own.device).contiguous()
+        return given.to(own.device)
 
     def _launched(
         self, executable: Executable, given: Sequence[torch.Tensor], handle: int
     ) -> list[torch.Tensor]:
-        for x, copy in zip(_filled(given), executable.uploads):
-            copy.read_from(x.data_ptr())
-        outputs = [torch.empty_like(y) for y in self.outputs]
-        for y, copy in zip(_filled(outputs), executable.downloads):
-            copy.write_to(y.data_ptr())
+        for number, copy in self._reads:
+            copy.read_from(given[number].data_ptr())
+        outputs = [empty_strided(*like) for like in self._fresh]
+        for number, copy in self._writes:
+            copy.write_to(outputs[number].data_ptr())
         executable.launch(handle)
         return outputs
 
+    @torch.no_grad()
     def _by_steps(self, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         for own, x in zip(self.inputs, given):
             own.copy_(x)
@@ -155,9 +191,11 @@ def _microseconds(graph: Any, stream: torch.cuda.Stream) -> float:
     return best
 
 
-def _filled(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Those that have elements."""
-    return [x for x in tensors if x.numel()]
+def _numbered(
+    tensors: Sequence[torch.Tensor], copies: Sequence[CopyNode]
+) -> list[tuple[int, CopyNode]]:
+    """The copies with the numbers of their tensors; those without elements have none."""
+    return list(zip([n for n, x in enumerate(tensors) if x.numel()], copies))
 
 
 class _own_workspaces:
