@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,6 @@ def definition_digest(network: Any, literals: bytes = b"") -> str:
         digest.update(_tensor(network.get_output(index)).encode())
     return digest.hexdigest()
 
-
-def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """A digest of tensors and their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
 
 
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:

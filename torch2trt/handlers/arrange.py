@@ -97,7 +97,7 @@ def tensor_split(ctx, x, sections, dim=0):
             raise ctx.refuse("tensor_split along a dynamic dimension")
         small, more = divmod(size, sections)
         return split_with_sizes(ctx, x, [small + (i < more) for i in range(sections)], at)
-    bounds = [0, *(clamped_bound(ctx, s, size) for s in sections), size]
+    bounds = [0, *(clamped_bound(s, size) for s in sections), size]
     lengths = [b - a for a, b in zip(bounds, bounds[1:])]
     lengths = [max(n, 0) if isinstance(n, int) else n for n in lengths]
     return [narrow_to(ctx, x, at, start, length) for start, length in zip(bounds, lengths)]
@@ -138,13 +138,13 @@ def unsafe_split_with_sizes(ctx, x, split_sizes, dim=0):
 @op("aten::atleast_1d", "aten::atleast_1d.Sequence")
 def atleast_1d(ctx, x):
     """atleast_1d(Tensor self) -> Tensor, atleast_1d.Sequence(Tensor[] tensors) -> Tensor[]"""
-    return _each(ctx, x, lambda v: reshape(ctx, v, [1]) if not rank(ctx, v) else v)
+    return _each(x, lambda v: reshape(ctx, v, [1]) if not rank(ctx, v) else v)
 
 
 @op("aten::atleast_2d", "aten::atleast_2d.Sequence")
 def atleast_2d(ctx, x):
     """atleast_2d(Tensor self) -> Tensor, atleast_2d.Sequence(Tensor[] tensors) -> Tensor[]"""
-    return _each(ctx, x, lambda v: reshape(ctx, v, [1] * (2 - rank(ctx, v)) + list(shape(ctx, v))))
+    return _each(x, lambda v: reshape(ctx, v, [1] * (2 - rank(ctx, v)) + list(shape(ctx, v))))
 
 
 @op("aten::atleast_3d", "aten::atleast_3d.Sequence")
@@ -156,10 +156,10 @@ def atleast_3d(ctx, x):
         by_rank = {0: [1, 1, 1], 1: [1, *sizes, 1], 2: [*sizes, 1]}
         return reshape(ctx, v, by_rank.get(len(sizes), sizes))
 
-    return _each(ctx, x, grown)
+    return _each(x, grown)
 
 
-def _each(ctx: Any, x: Any, change: Any) -> Any:
+def _each(x: Any, change: Any) -> Any:
     return [change(v) for v in x] if isinstance(x, (list, tuple)) else change(x)
 
 

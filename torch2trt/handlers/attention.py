@@ -55,7 +55,7 @@ def attention(
 def _same_batches(ctx, *xs):
     """Operands of four dimensions, the first two broadcast."""
     leads = [shape(ctx, x)[:2] for x in xs]
-    lead = broadcast_shapes(ctx, *leads)
+    lead = broadcast_shapes(*leads)
 
     def stretched(own):
         return any(is_size(a, 1) and not is_size(b, 1) for a, b in zip(own, lead))

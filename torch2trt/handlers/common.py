@@ -160,7 +160,7 @@ def full_list(value: int | Sequence[int], count: int) -> list[int]:
     return values * count if len(values) == 1 else values
 
 
-def broadcast_shapes(ctx: Any, *shapes: Sequence[Any]) -> list[Any]:
+def broadcast_shapes(*shapes: Sequence[Any]) -> list[Any]:
     """The broadcast of shapes that may be symbolic; a symbolic dimension wins over 1."""
     dims = max(map(len, shapes))
     result = []

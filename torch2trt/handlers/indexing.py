@@ -69,7 +69,7 @@ def take_along_dim(ctx, x, indices, dim=None):
         return gather(ctx, flat, 0, wrapped(ctx, reshape(ctx, indices, [-1]), numel(ctx, x)))
     at = axis(ctx, x, dim)
     sizes, wanted = list(shape(ctx, x)), list(shape(ctx, indices))
-    common = broadcast_shapes(ctx, _with(sizes, at, 1), _with(wanted, at, 1))
+    common = broadcast_shapes(_with(sizes, at, 1), _with(wanted, at, 1))
     x = expand(ctx, x, _with(common, at, sizes[at]))
     index = expand(ctx, wrapped(ctx, indices, sizes[at]), _with(common, at, wanted[at]))
     return gather(ctx, x, at, index)
@@ -116,7 +116,7 @@ def index_layout(
     indices = _without_masks(ctx, indices)
     axes = [a for a, index in enumerate(indices) if index is not None]
     others = [a for a in range(rank(ctx, x)) if a not in axes]
-    lead = broadcast_shapes(ctx, *[shape(ctx, indices[a]) for a in axes])
+    lead = broadcast_shapes(*[shape(ctx, indices[a]) for a in axes])
     sizes = shape(ctx, x)
     indexed = [expand(ctx, wrapped(ctx, indices[a], sizes[a]), lead) for a in axes]
     adjacent = axes == list(range(axes[0], axes[0] + len(axes)))
@@ -174,6 +174,6 @@ def where_true(ctx, condition):
 @op("aten::masked_select")
 def masked_select(ctx, x, mask):
     """masked_select(Tensor self, Tensor mask) -> Tensor"""
-    sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, mask))
+    sizes = broadcast_shapes(shape(ctx, x), shape(ctx, mask))
     flat, kept = (reshape(ctx, expand(ctx, v, sizes), [-1]) for v in (x, mask))
     return ctx.take(flat, reshape(ctx, nonzero(ctx, kept), [-1]), 0)

@@ -53,7 +53,7 @@ def scaled_sum(ctx: Any, x: Any, product: Any, beta: float, alpha: float) -> Any
         beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else tensor(ctx, mul(ctx, product, alpha), kind)
     if beta == 0:
-        return ctx.expand(product, broadcast_shapes(ctx, shape(ctx, x), shape(ctx, product)))
+        return ctx.expand(product, broadcast_shapes(shape(ctx, x), shape(ctx, product)))
     return add(ctx, product, x if beta == 1 else tensor(ctx, mul(ctx, x, beta), kind))
 
 

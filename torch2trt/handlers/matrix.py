@@ -146,7 +146,7 @@ def vander(ctx, x, N=None, increasing=None):
 def cross(ctx, x, other, dim=None):
     """linalg_cross(Tensor self, Tensor other, *, int dim=-1) -> Tensor;
     cross: the first dimension of size 3"""
-    sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, other))
+    sizes = broadcast_shapes(shape(ctx, x), shape(ctx, other))
     x, other = expand(ctx, x, sizes), expand(ctx, other, sizes)
     if dim is None:
         linalg = ctx.node is not None and "linalg" in ctx.node.kind

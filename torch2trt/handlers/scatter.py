@@ -51,9 +51,9 @@ def slice_scatter(ctx, x, src, dim=0, start=None, end=None, step=1):
     SymInt step=1)"""
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
     size = sizes[at]
-    start = clamped(ctx, 0 if start is None else start, size)
+    start = clamped(0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
-    end = size if whole else clamped(ctx, end, size)
+    end = size if whole else clamped(end, size)
     if isinstance(start, int) and isinstance(end, int):
         sizes[at] = max(-(-(end - start) // step), 0)
     elif step == 1:
@@ -77,7 +77,7 @@ def _part(ctx: Any, x: Any, at: int, start: Any, length: Any) -> Any:
 def select_scatter(ctx, x, src, dim, index):
     """select_scatter(Tensor self, Tensor src, int dim, SymInt index) -> Tensor"""
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
-    index = clamped(ctx, index, sizes[at])
+    index = clamped(index, sizes[at])
     one = expand(ctx, tensor(ctx, src, dtype(ctx, x)), [*sizes[:at], *sizes[at + 1 :]])
     return slice_scatter(ctx, x, unsqueeze(ctx, one, at), at, index, index + 1)
 
@@ -243,7 +243,7 @@ def index_reduce(ctx, x, dim, index, source, reduce, include_self=True):
 def masked_scatter(ctx, x, mask, source):
     """masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor:
     the n-th True takes the n-th of source"""
-    sizes = broadcast_shapes(ctx, shape(ctx, x), shape(ctx, mask))
+    sizes = broadcast_shapes(shape(ctx, x), shape(ctx, mask))
     x, mask = expand(ctx, x, sizes), expand(ctx, tensor(ctx, mask, torch.bool), sizes)
     return where(ctx, mask, _nth(ctx, mask, reshape(ctx, source, [-1])), x)
 

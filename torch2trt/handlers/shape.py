@@ -142,7 +142,7 @@ def broadcast_to(ctx, x, size):
 @op("aten::broadcast_tensors")
 def broadcast_tensors(ctx, tensors):
     """broadcast_tensors(Tensor[] tensors) -> Tensor[]"""
-    target = broadcast_shapes(ctx, *[shape(ctx, x) for x in tensors])
+    target = broadcast_shapes(*[shape(ctx, x) for x in tensors])
     return [ctx.expand(x, target) for x in tensors]
 
 
@@ -169,9 +169,9 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
     size = sizes[at]
-    start = clamped(ctx, 0 if start is None else start, size)
+    start = clamped(0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
-    end = size if whole else clamped(ctx, end, size)
+    end = size if whole else clamped(end, size)
     if is_size(start, 0) and end is size and step == 1:
         return x
     length = end - start
@@ -179,7 +179,7 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     return narrow_to(ctx, x, at, start, length if step == 1 else (length + step - 1) // step, step)
 
 
-def clamped(ctx: Any, position: Any, size: Any) -> Any:
+def clamped(position: Any, size: Any) -> Any:
     """A slice bound inside 0..size; it is taken to be inside a symbolic size, as in the trace."""
     if isinstance(position, int) and position < 0:
         position = size + position
@@ -204,7 +204,7 @@ def narrow(ctx, x, dim, start, length):
         start = int(start)
     if ctx.is_tensor(start):
         return _narrow_from(ctx, x, at, start, length)
-    return narrow_to(ctx, x, at, clamped(ctx, start, shape(ctx, x)[at]), length)
+    return narrow_to(ctx, x, at, clamped(start, shape(ctx, x)[at]), length)
 
 
 def _narrow_from(ctx: Any, x: Any, at: int, start: Any, length: int) -> Any:
@@ -220,7 +220,7 @@ def select(ctx, x, dim, index):
     """select.int(Tensor(a) self, int dim, SymInt index) -> Tensor(a)"""
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
-    one = narrow_to(ctx, x, at, clamped(ctx, index, sizes[at]), 1)
+    one = narrow_to(ctx, x, at, clamped(index, sizes[at]), 1)
     return ctx.reshape(one, sizes[:at] + sizes[at + 1 :])
 
 
