@@ -89,31 +89,40 @@ done:
 """
 
 
-def launcher_functions(tir: Any, **attributes: Any) -> dict[str, Any]:
+def launcher_functions(tir: Any, part: int = 0, **attributes: Any) -> dict[str, Any]:
     """The functions that a program needs to run its loops on PyTorch's threads, by name.
 
     Args:
         tir: the module of TVM that has ``PrimFunc``: ``tvm.tirx`` or, before that, ``tvm.tir``.
+        part: the number of the part of the program that they are for; each part of the code needs
+            its own.
         attributes: of all functions.
     """
     pointers = [tir.Var(name, "handle") for name in ("body", "data")]
     native = {
-        _LAUNCH: _calling(tir, _LAUNCH, [*pointers, tir.Var("wanted", "int32")]),
-        _WORK: _calling(tir, _WORK, [tir.Var("job", "handle")]),
+        _LAUNCH: _calling(tir, _LAUNCH, part, [*pointers, tir.Var("wanted", "int32")]),
+        _WORK: _calling(tir, _WORK, part, [tir.Var("job", "handle")]),
     }
     native = {name: f.with_attr("calling_conv", _PACKED) for name, f in native.items()}
-    install = _calling(tir, _INSTALL, [tir.Var(name, "int64") for name in _OPENMP])
+    install = _calling(tir, _INSTALL, part, [tir.Var(name, "int64") for name in _OPENMP])
+    named = {_of(part, n): function for n, function in {_INSTALL: install, **native}.items()}
     return {
         name: function.with_attrs({"global_symbol": name, **attributes})
-        for name, function in {_INSTALL: install, **native}.items()
+        for name, function in named.items()
     }
 
 
-def _calling(tir: Any, name: str, params: list[Any]) -> Any:
-    body = tir.Evaluate(tir.call_extern("void", f"{name}_code", *params))
+def _of(part: int, text: str) -> str:
+    """A name, or code with names, of the first part as that of another part."""
+    return text.replace("torch2trt_", f"torch2trt_{part}_") if part else text
+
+
+def _calling(tir: Any, name: str, part: int, params: list[Any]) -> Any:
+    body = tir.Evaluate(tir.call_extern("void", _of(part, f"{name}_code"), *params))
     if name == _INSTALL:
         text = getattr(tir, "StringImm", None) or tvm.ir.StringImm
-        body = tir.AttrStmt(tir.const(0, "int32"), "pragma_import_llvm", text(_CODE), body)
+        code = text(_of(part, _CODE))
+        body = tir.AttrStmt(tir.const(0, "int32"), "pragma_import_llvm", code, body)
     # TVM's code generator takes this promise for all functions from the last one that it meets.
     promise = f"{tir.__name__.rpartition('.')[2]}.noalias"
     return tir.PrimFunc(params, body).with_attr(promise, True)
@@ -129,10 +138,11 @@ def use_openmp(program: Any, functions: tuple[int, ...] | None) -> bool:
     Returns:
         Whether it can: there are `functions`, and the program has a launcher.
     """
-    if functions is None or not program.implements_function(_INSTALL, query_imports=True):
-        return False
-    program.get_function(_INSTALL, query_imports=True)(*functions)
-    return True
+    part = 0
+    while functions and program.implements_function(_of(part, _INSTALL), query_imports=True):
+        program.get_function(_of(part, _INSTALL), query_imports=True)(*functions)
+        part += 1
+    return part > 0
 
 
 @functools.cache

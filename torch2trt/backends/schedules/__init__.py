@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,13 +12,13 @@ from .compiled import Compiled
 __all__ = ["Compiled", "compile_cpu"]
 
 
-def compile_cpu(mod: Any, target: Any = None, params: Sequence[torch.Tensor] = ()) -> Compiled:
+def compile_cpu(mod: Any, target: Any = None, params: Iterable[torch.Tensor] = ()) -> Compiled:
     """Compile `main` of a Relax module for the CPU.
 
     Args:
         mod: its `main` takes `num_input` inputs (an attribute of the function) and then every weight.
         target: a TVM target; that of this machine by default.
-        params: the weights, in the order of the function's parameters.
+        params: the weights, in the order of the function's parameters; see ``Compiled.prepare``.
     """
     from .pipeline import lower
     from .target import CodeTarget, host_target

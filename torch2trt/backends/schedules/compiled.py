@@ -6,14 +6,14 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...errors import Torch2TrtError
-from .packing import Recipe
+from .packing import Recipe, pack
 from .report import Row, measure
 from .target import CodeTarget
 
@@ -55,17 +55,17 @@ class Compiled:
         self._packed: list[torch.Tensor] = []
         self._weights: tuple[Any, ...] = ()
 
-    def prepare(self, params: Sequence[torch.Tensor]) -> list[Any]:
+    def prepare(self, params: Iterable[torch.Tensor]) -> list[Any]:
         """Pack `params` and use them from the next call on; also to be called when they have changed.
 
         Args:
-            params: the weights, in the order of the function's parameters.
+            params: the weights, in the order of the function's parameters. Each is let go as soon as it is packed.
 
         Returns:
             The packed weights, in the order in which the compiled function takes them.
         """
         with torch.no_grad():
-            made = [_owned(recipe.make(params), params).detach() for recipe in self.recipes]
+            made = [_aligned(tensor).detach() for tensor in pack(self.recipes, params)]
         return self._use(made)
 
     def _use(self, packed: list[torch.Tensor]) -> list[Any]:
@@ -169,13 +169,6 @@ def _library(executable: Any) -> torch.Tensor:
         except (RuntimeError, OSError) as error:
             raise Torch2TrtError(f"the code could not be linked by a C compiler: {error}") from error
         return torch.frombuffer(bytearray(library.read_bytes()), dtype=torch.uint8)
-
-
-def _owned(tensor: torch.Tensor, params: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The tensor, aligned and in memory that nobody else writes."""
-    storage = tensor.untyped_storage().data_ptr()
-    shared = any(storage == p.untyped_storage().data_ptr() for p in params)
-    return tensor.clone() if shared else _aligned(tensor)
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:

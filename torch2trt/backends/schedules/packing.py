@@ -1,8 +1,10 @@
-"""Weights as the kernels want them: recipes written down while compiling, run whenever the weights change."""
+"""Weights as the kernels want them: recipes written down while compiling, run whenever the weights
+change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,16 +44,36 @@ class Recipe:
         source, steps, shape, dtype = values
         return cls(source, tuple(tuple(s) for s in steps), tuple(shape), dtype, constant)
 
-    def make(self, params: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The tensor, in memory of its own or shared with an unchanged weight."""
-        value = self.constant if self.source < 0 else params[self.source]
+    def make(self, weight: torch.Tensor | None) -> torch.Tensor:
+        """The tensor, in memory that nobody else writes.
+
+        Args:
+            weight: that of `source`; None for a constant.
+        """
+        source = value = self.constant if self.source < 0 else weight
         for name, *args in self.steps:
             value = _STEPS[name](value, *args)
-        return value.contiguous()
+        value = value.contiguous()
+        shared = value.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+        return value.clone() if shared and weight is not None else value
+
+
+def pack(recipes: Sequence[Recipe], params: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """What the recipes make of the weights `params`; each weight is let go as soon as no recipe
+    needs it.
+    """
+    weights: list[torch.Tensor | None] = list(params)
+    last = {recipe.source: position for position, recipe in enumerate(recipes)}
+    for position, recipe in enumerate(recipes):
+        yield recipe.make(weights[recipe.source] if recipe.source >= 0 else None)
+        if recipe.source >= 0 and last[recipe.source] == position:
+            weights[recipe.source] = None
 
 
 def _columns(value: torch.Tensor, panel: int) -> torch.Tensor:
-    """(..., N) to (..., panels, panel): the last panel overlaps the one before; fewer columns than one are padded."""
+    """(..., N) to (..., panels, panel): the last panel overlaps the one before; fewer columns than
+    one are padded.
+    """
     count = value.shape[-1]
     if count % panel == 0:
         return value.reshape(*value.shape[:-1], count // panel, panel)

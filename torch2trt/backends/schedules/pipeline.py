@@ -11,8 +11,9 @@ import tvm
 from tvm import relax, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
-from . import legalize, threads
+from . import legalize
 from .access import in_vectors
+from .building import build
 from .conv import conv_rule
 from .fastmath import vectorisable
 from .general import emit
@@ -53,13 +54,9 @@ def lower(mod: Any, target: Any) -> Lowered:
         mod = rewriter.run(mod)
         mod = tvm.transform.Sequential(fusing(legalize.LEGALIZE))(mod)
         mod, rules = schedule(mod, cpu)
-        mod.update(tvm.IRModule(threads.functions()))
         mod = tvm.transform.Sequential(_lowering(target))(mod)
         _register_pipeline()
-        # The virtual machine checks the inputs of `main`; checking every argument of every function again takes longer
-        # to compile than the functions themselves.
-        with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
-            executable = relax.build(mod, target, relax_pipeline=None, tir_pipeline=_PIPELINE)
+        executable = build(mod, target, _PIPELINE)
     return Lowered(executable, tuple(rewriter.recipes), rules, inputs)
 
 

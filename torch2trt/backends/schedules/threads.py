@@ -18,9 +18,9 @@ from ..openmp import addresses as _openmp
 from ..openmp import launcher_functions, use_openmp
 
 
-def functions() -> dict[str, Any]:
-    """The functions that a program needs to run its loops on PyTorch's threads, by name."""
-    return launcher_functions(tirx)
+def functions(part: int) -> dict[str, Any]:
+    """The functions that a part of a program needs to run on PyTorch's threads, by name."""
+    return launcher_functions(tirx, part)
 
 
 def install(executable: Any) -> Callable[[], object]:
