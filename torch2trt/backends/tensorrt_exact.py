@@ -153,13 +153,12 @@ class ExactMixin(ElementwiseMixin):
         value, dtype = self.value_of(b), self.dtype(a)
         if value is None:
             return self._common_by_column(*self.align(a, b))
-        if value.dtype == torch.int64 and dtype == torch.int32:
-            value = self._as_int32(value)
-        if value.dtype != dtype:
+        if not self.same_dtype(dtype, value.dtype):
             raise self.refuse(
                 f"the operands of one layer have the dtypes {dtype}, {value.dtype}, expected one "
                 "dtype"
             )
+        value = value if value.dtype == dtype else self._as_int32(value)
         if self.is_tensor(b):
             runs = _runs(int(value), torch.iinfo(dtype).bits)
             if len(runs) <= _MAX_RUNS:

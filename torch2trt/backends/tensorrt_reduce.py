@@ -30,6 +30,7 @@ _REDUCE = {
 _FOLD = {"sum": "SUM", "prod": "PROD", "max": "MAX", "min": "MIN"}
 _NARROW = (torch.bool, torch.uint8, torch.int8)
 _DIGIT = 2048  # digits of int32 to this base are exact in float32, sums of 8,192 of them too
+_BEYOND = 1 << 30  # above every position, and a float32
 _SCAN = {"sum": ("SUM", 0), "prod": ("PROD", 1), "max": ("MAX", None), "min": ("MIN", None)}
 _MAX_K = 3840
 _MAX_PAIRS = 1 << 28  # comparisons of the sort that needs no top-k
@@ -130,7 +131,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         view = [1] * rank
         view[axis] = size
         positions = self.cast(self.reshape(self.arange(0, size), view), torch.int32)
-        beyond = self.number(torch.iinfo(torch.int32).max, torch.int32, rank)
+        beyond = self.number(_BEYOND, torch.int32, rank)
         first = self._reduce_layer("min", self._select(hit, positions, beyond), [axis], keepdim)
         return self.cast(first, torch.int64)
 
