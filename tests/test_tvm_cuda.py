@@ -322,3 +322,15 @@ def test_blocks_of_threads_are_small_where_elements_do_not_work_together():
     scheduled, rules = pipeline.schedule(fused, target)
     assert set(rules.values()) == {"Fallback"}
     assert 'T.thread_binding(T.int64(256), thread="threadIdx.x")' in scheduled.script()
+
+
+@pytest.mark.parametrize("like", (torch.rand(2, 3), torch.rand(2, 3, device="meta")))
+def test_only_tensors_on_the_device_are_launched_without_checks(like):
+    linear = nn.Linear(3, 3).eval()
+    wrapped = TVMModuleWrapper(linear, check=False).eval()
+    x = torch.rand(2, 3)
+    assert error(wrapped(x), linear, x) <= 1e-6
+    assert error(wrapped(x + 1), linear, x + 1) <= 1e-6
+    program = wrapped.latest_variant().program
+    fast = program.prepare([like]) == program._compiled.launch
+    assert fast == (like.device == CPU) and (fast or program.prepare([like]) == program.run)

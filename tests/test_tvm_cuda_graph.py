@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from torch2trt.backends import driver
-from torch2trt.backends.cuda import recording
+from torch2trt.backends.cuda import compiled, recording
+from torch2trt.backends.schedules.packing import Recipe
 from torch2trt.errors import InputMismatchError
 
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ class Stream(fake_cuda.Stream):
 def cuda(monkeypatch):
     """The fake driver and the current stream."""
     _, fake = fake_cuda.install(monkeypatch)
-    state = SimpleNamespace(driver=fake, stream=Stream())
+    state = SimpleNamespace(driver=fake, stream=Stream(), capturing=False)
     for name, value in (
         ("CUDAGraph", Graph),
         ("Event", Event),
@@ -79,8 +80,11 @@ def cuda(monkeypatch):
         ("device", Context),
         ("stream", Context),
         ("current_stream", lambda device: state.stream),
+        ("is_current_stream_capturing", lambda: state.capturing),
     ):
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(recording, "raw_stream", lambda device: state.stream.cuda_stream)
+    monkeypatch.setattr(recording, "empty_strided", torch._C._dynamo.guards._empty_strided_cpu)
     monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None, raising=False)
     return state
 
@@ -178,3 +182,71 @@ def test_the_fastest_of_the_recorded_graphs_is_kept(cuda, monkeypatch, functions
     assert made.graph is graphs[kept][0] and made.outputs is graphs[kept][1]
     assert made.microseconds == times
     assert made(given(1))[0].equal(2 * given(1)[0])
+
+
+def test_addresses_that_stay_are_not_exchanged(cuda, monkeypatch):
+    exchange, exchanged = cuda.driver.cuGraphExecMemcpyNodeSetParams, []
+
+    def counted(*arguments):
+        exchanged.append(arguments)
+        return exchange(*arguments)
+
+    monkeypatch.setattr(cuda.driver, "cuGraphExecMemcpyNodeSetParams", counted)
+    outputs = [torch.empty_like(x) for x in given(0)]
+    fresh = iter(outputs * 3)
+    monkeypatch.setattr(recording, "empty_strided", lambda *like: next(fresh))
+    recorded = recording.Recording([doubled], given(0), CPU)
+    inputs = given(1)
+    for _ in range(3):
+        assert recorded.run(*inputs)[0].equal(2 * inputs[0])
+    assert len(exchanged) == 4, "two inputs and two outputs with elements, once each"
+
+
+class Doubler(compiled.Compiled):
+    """Twice each input, from a CUDA graph."""
+
+    def __init__(self):
+        self.graph, self.device, self.tf32 = True, CPU, False
+        self.recipes, self._weights = [Recipe(0, (), (2,), "float32")], [torch.zeros(2)]
+        self._recordings = {}
+        self._branches, self._lock = SimpleNamespace(several=False), compiled.threading.Lock()
+        self.plainly = []
+
+    def run(self, inputs):
+        self.plainly.append(len(inputs))
+        return doubled(inputs)
+
+
+def test_a_launch_is_a_call_without_its_checks(cuda, monkeypatch):
+    program = Doubler()
+    for inputs in (given(1), given(2)):
+        assert all(y.equal(2 * x) for x, y in zip(inputs, program.launch(*inputs)))
+    x, *rest = given(3)
+    assert program.launch(x.t().contiguous().t(), *rest)[0].equal(2 * x)
+    assert len(cuda.driver.launches) == 3 and len(program._recordings) == 1
+    ran = len(program.plainly)
+    monkeypatch.setattr(compiled, "precision", lambda: "another")
+    assert program.launch(x, *rest)[0].equal(2 * x)
+    assert [*program._recordings] == ["another"] and len(program.plainly) > ran
+    cuda.capturing, ran = True, len(program.plainly)
+    assert program.launch(x, *rest)[0].equal(2 * x)
+    assert len(program.plainly) == ran + 1 and len(cuda.driver.launches) == 4
+
+
+def test_new_weights_are_written_in_order_with_the_calls(cuda):
+    program = Doubler()
+    first, second = cuda.stream, Stream(handle=9)
+    program.launch(*given(0))
+    cuda.stream = second
+    waited = []
+
+    def weights():
+        waited.append(len(second.waits))
+        yield torch.ones(2)
+
+    program.prepare(weights())
+    assert waited == [1], "written while a call reads the old ones"
+    assert program._weights[0].equal(torch.ones(2))
+    cuda.stream = first
+    program.launch(*given(0))
+    assert len(first.waits) == 1, "a call must not begin before the weights are written"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
 
 from ..flags import set_tf32
+from ..schedules.packing import pack
 from ..schedules.report import Row
 from ..tensors import aligned
 from .branches import Branches
@@ -35,16 +37,16 @@ class Compiled:
         self._branches = Branches(self.plan)
         self._weights: list[torch.Tensor] = []
         self._recordings: dict[Any, Recording] = {}
+        self._lock = threading.Lock()  # of the recordings
 
-    def prepare(self, params: Sequence[torch.Tensor]) -> None:
+    def prepare(self, params: Iterable[torch.Tensor]) -> None:
         """Use `params` from the next call on, in the order of the function's parameters."""
-        with torch.no_grad():
-            made = [recipe.make(params).detach().to(self.device) for recipe in self.recipes]
+        with torch.no_grad(), self._lock, ExitStack() as turns:
+            for recording in self._recordings.values():
+                turns.enter_context(recording.turn())
+            made = (new.detach() for new in pack(self.recipes, params))
             if not self._weights:
-                owned = {p.untyped_storage().data_ptr() for p in params}
-                self._weights = [
-                    w.clone() if w.untyped_storage().data_ptr() in owned else w for w in made
-                ]
+                self._weights = [new.to(self.device) for new in made]
                 return
             for own, new in zip(self._weights, made, strict=True):
                 own.copy_(new)
@@ -54,12 +56,24 @@ class Compiled:
         with torch.no_grad():
             if not self.graph or torch.cuda.is_current_stream_capturing():
                 return self.run(inputs)
-            key = precision() if not self.tf32 else None
-            if key not in self._recordings:
-                self._recordings.clear()
-                functions = [self.run, *[self._run_branches] * self._branches.several]
-                self._recordings[key] = Recording(functions, inputs, self.device)
-            return self._recordings[key](inputs)
+            key = self._precision()
+            with self._lock:
+                if key not in self._recordings:
+                    self._recordings.clear()
+                    functions = [self.run, *[self._run_branches] * self._branches.several]
+                    self._recordings[key] = Recording(functions, inputs, self.device)
+                return self._recordings[key](inputs)
+
+    def launch(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        """A call without its checks: all inputs are on the device and of the right types."""
+        recording = self._recordings.get(self._precision())
+        if recording is None or torch.cuda.is_current_stream_capturing():
+            return self(*inputs)
+        with self._lock:
+            return recording.run(*inputs)
+
+    def _precision(self) -> Any:
+        return None if self.tf32 else precision()
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run step by step, without a graph."""
