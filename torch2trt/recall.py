@@ -81,7 +81,7 @@ def _contents(node: Node, attribute: Callable[[str], Any]) -> Iterator[tuple[str
 
 def _text(value: Any, tensors: list[torch.Tensor]) -> str:
     if isinstance(value, torch.Tensor):
-        if type(value) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+        if type(value) not in (torch.Tensor, torch.nn.Parameter):
             raise _Unknown
         if value.layout != torch.strided or value.is_quantized or value.is_conj() or value.is_neg():
             raise _Unknown

@@ -1,4 +1,5 @@
-"""``python -m torch2trt.benchmark.versus_onnx NETWORK:DTYPE ...``: TensorRT engines of torch2trt and of ONNX files.
+"""``python -m torch2trt.benchmark.versus_onnx NETWORK:DTYPE ...``: TensorRT engines of torch2trt
+and of ONNX files.
 
 For each network and precision, in one process and from CUDA graphs: build seconds, error against
 float64, milliseconds, ratio, and the layers of both engines with their times. With ``--refit`` and
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 
 from ..backends.flags import set_tf32
+from ..core import GraphModule
 from ..engine import Engine
 from ..errors import InputMismatchError, Torch2TrtError
 from ..inference import InferenceContext
@@ -39,7 +41,7 @@ Record = dict[str, Any]
 
 
 def compare(setting: Setting, expected: torch.Tensor, seconds: float, layers: Record) -> Record:
-    """Both engines and eager PyTorch: errors and times; `layers` receives the layers of both engines."""
+    """Both engines and eager PyTorch: errors and times; `layers` receives the engines' layers."""
     record: Record = {}
     module, example = setting.converted()
     calls: dict[str, Callable[[], Any]] = {"PyTorch": lambda: module(example)}
@@ -110,7 +112,9 @@ def slowest(layers: dict[str, Sequence[tuple[str, float]]], count: int = 12) -> 
 
 
 def loading(setting: Setting) -> Record:
-    """What a second process pays: the first call from the cache, and an engine file with its first call."""
+    """What a second process pays: the first call from the cache, of which tracing is a part, and an
+    engine file with its first call.
+    """
     own_module(setting)(setting.example)
     fresh = own_module(setting)
     cached, _ = timed(lambda: fresh(setting.example))
@@ -118,11 +122,18 @@ def loading(setting: Setting) -> Record:
     fresh.save(path)
     from_file, _ = timed(lambda: load(path, cuda_graph=True)(setting.example))
     path.unlink()
-    return {"cached_first_call_seconds": cached, "file_and_first_call_seconds": from_file}
+    trace, _ = timed(lambda: GraphModule(setting.module, setting.example))
+    return {
+        "cached_first_call_seconds": cached,
+        "trace_seconds": trace,
+        "file_and_first_call_seconds": from_file,
+    }
 
 
 def refitting(setting: Setting, steps: int = 3) -> Record:
-    """The first call after an optimiser step, and whether a fresh build with these weights gives the same bits."""
+    """The first call after an optimiser step, and whether a fresh build with these weights gives
+    the same bits.
+    """
     model = copy.deepcopy(setting.module)
     module = Setting(model, *_rest(setting))
     wrapped = own_module(module, refit=True)
@@ -196,8 +207,8 @@ def report(item: str, record: Record, layers: Record) -> str:
         return f"{item}: {record['note']}"
     low, middle, high = record["ratio_to_onnx"]
     lines = [
-        f"{item}: {middle:.3f} ({low:.3f}-{high:.3f}) of the ONNX engine, build {record['build_seconds']:.1f} s,"
-        f" ONNX {record['onnx_build_seconds']:.1f} s"
+        f"{item}: {middle:.3f} ({low:.3f}-{high:.3f}) of the ONNX engine,"
+        f" build {record['build_seconds']:.1f} s, ONNX {record['onnx_build_seconds']:.1f} s"
     ]
     for name, milliseconds in record["milliseconds"].items():
         latency, error = record["latency"][name], record["errors"][name]
