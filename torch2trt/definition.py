@@ -34,7 +34,6 @@ def definition_digest(network: Any, literals: bytes = b"") -> str:
     return digest.hexdigest()
 
 
-
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The values of a tensor in host memory."""
     host = tensor.detach().cpu().contiguous().reshape(-1)

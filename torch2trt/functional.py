@@ -183,11 +183,8 @@ class _Pass(GraphBuilder):
         if value.name in self.lists:
             return tuple(self._key(v) for v in self.lists[value.name].inputs)
         constant = self.constants.get(value.name, self)
-        return (
-            (value.name,)
-            if constant is self or isinstance(constant, torch.Tensor)
-            else repr(constant)
-        )
+        by_name = constant is self or isinstance(constant, torch.Tensor)
+        return (value.name,) if by_name else repr(constant)
 
     def _memories(self, value: Value) -> list[Memory]:
         value = self._resolve(value)

@@ -140,11 +140,9 @@ def _expressible(operator: Op, context: type, above: tuple[Op, ...]) -> bool:
 def _lacks(context: type, primitive: str) -> bool:
     name = primitive.split()[0]
     own = getattr(context, name, None)
-    return (
-        own is getattr(SymbolicContext, name, None) and "_missing" in inspect.getsource(own)
-        if own
-        else True
-    )
+    if own is None:
+        return True
+    return own is getattr(SymbolicContext, name, None) and "_missing" in inspect.getsource(own)
 
 
 def _readings(operator: Op) -> Iterator[_Reading]:

@@ -18,13 +18,7 @@ _NAMES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
 }  # fmt: skip
 # relative error (2-norm) against PyTorch above which a build warns
-TOLERANCE = {
-    "float32": 1e-4,
-    "tf32": 5e-3,
-    "float16": 2e-2,
-    "bfloat16": 1e-1,
-}
-
+TOLERANCE = {"float32": 1e-4, "tf32": 5e-3, "float16": 2e-2, "bfloat16": 1e-1}
 
 Dynamic = Mapping[str, Mapping[int, tuple[int, int, int]]]
 

@@ -86,8 +86,7 @@ class TensorRTContext(ResizeMixin):
             )  # fmt: skip
 
     def _declare(self, output: Tensor, kind: Any) -> None:
-        """A weakly typed network converts an output to the type that it declares, and fails where
-        it cannot."""
+        """A weakly typed network converts outputs to the types they declare, or fails to."""
         self._state.types.set(output, kind)
         if output.dtype != kind:
             output.dtype = kind

@@ -1,5 +1,4 @@
-"""What every TensorRT primitive is built from: layers with names, constants with names, dtypes and
-ranks."""
+"""What TensorRT primitives are built from: named layers, named constants, dtypes and ranks."""
 
 from __future__ import annotations
 
@@ -125,8 +124,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return added
 
     def _constrain(self, layer: Any) -> None:
-        """Let a layer that takes floats compute in the type of its inputs, and give what it is
-        known to give."""
+        """Let a layer of floats compute in the type of its inputs, and give what it should."""
         types = self._state.types.learn(self.network, layer)
         floats = (self.trt.DataType.FLOAT, self.trt.DataType.HALF)
         inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
@@ -151,16 +149,13 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return isinstance(value, SymInt)
 
     def kind_of(self, x: Tensor) -> Any:
-        """The ``DataType`` of a tensor; weakly typed networks do not know it themselves before the
-        build."""
+        """The ``DataType`` of a tensor, which weakly typed networks know after the build only."""
         return self._state.types.of(self.network, x) if self._weakly_typed else x.dtype
 
     def dtype(self, x: Tensor) -> torch.dtype:
-        return (
-            torch.uint8
-            if self._bytes and x.name in self._bytes
-            else trt_api.torch_dtype(self.kind_of(x))
-        )
+        if self._bytes and x.name in self._bytes:
+            return torch.uint8
+        return trt_api.torch_dtype(self.kind_of(x))
 
     def same_dtype(self, emitted: torch.dtype, recorded: torch.dtype) -> bool:
         """int32 stands for int64 where TensorRT has no int64."""
@@ -188,8 +183,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._through_floats(x, kinds.INT32) if self.kind_of(x) == kinds.UINT8 else x
 
     def _through_floats(self, x: Tensor, kind: Any) -> Tensor:
-        """Between uint8 and int32; 8.6 converts uint8 from and to floats only, which hold it
-        exactly."""
+        """Between uint8 and int32; 8.6 converts uint8 from and to floats only: these are exact."""
         if self._weakly_typed:
             x = self.out(self.network.add_cast(x, self.trt.DataType.FLOAT))
         return self.out(self.network.add_cast(x, kind))
@@ -286,8 +280,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         return self._numbers[key]
 
     def value_of(self, x: Operand) -> torch.Tensor | None:
-        """The values of a constant, or of a literal of one element; None for what the engine
-        computes."""
+        """The values of a constant, or of a literal of one element; None of anything computed."""
         return self._values.get(x.name) if self.is_tensor(x) else x
 
     def _number(self, value: torch.Tensor) -> torch.Tensor:
@@ -334,11 +327,8 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         if not missing:
             return x
         shape = (1,) * missing + self.shape(x)
-        return (
-            self.literal(self._values[x.name], shape)
-            if x.name in self._values
-            else self.reshape(x, shape)
-        )
+        known = self._values.get(x.name)
+        return self.reshape(x, shape) if known is None else self.literal(known, shape)
 
     def axes(self, dims: Sequence[int]) -> int:
         """TensorRT's bit mask of axes."""

@@ -21,8 +21,7 @@ _SCATTER = {
 
 
 class IndexMixin(ReduceMixin):
-    """take, gather, gather_nd, scatter, scatter_nd and nonzero; see ``SymbolicContext`` for their
-    meaning."""
+    """take, gather, gather_nd, scatter, scatter_nd and nonzero; see ``SymbolicContext``."""
 
     def _gather_layer(self, x: Operand, index: Operand, mode: str, axis: int = 0) -> Tensor:
         dtype = self.dtype_of(x)
@@ -36,11 +35,8 @@ class IndexMixin(ReduceMixin):
     def _index(self, index: Operand) -> Tensor:
         if not self.is_tensor(index):
             return self.literal(index.to(self.index_dtype))
-        return (
-            index
-            if self.dtype(index) in (torch.int32, torch.int64)
-            else self.cast(index, self.index_dtype)
-        )
+        is_index = self.dtype(index) in (torch.int32, torch.int64)
+        return index if is_index else self.cast(index, self.index_dtype)
 
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
         return self._gather_layer(x, index, "DEFAULT", axis)
@@ -55,8 +51,7 @@ class IndexMixin(ReduceMixin):
         return self._gather_layer(x, index, "ELEMENT", axis)
 
     def _same_where_static(self, a: Sequence[object], b: Sequence[object]) -> bool:
-        """Equal static sizes; two dynamic sizes count as equal, as every layer checks them when the
-        engine runs."""
+        """Equal static sizes; dynamic ones count as equal, for layers check them in the engine."""
         return all(
             p == q if isinstance(p, int) else not isinstance(q, int)
             for p, q in zip(a, b, strict=True)
@@ -115,8 +110,8 @@ class IndexMixin(ReduceMixin):
     def _collect(
         self, index: Tensor, source: Tensor, axis: int, size: int, reduction: str
     ) -> Tensor:
-        """Per position along `axis`, the reduction of what is sent there: one dimension more, then
-        a reduction."""
+        """For each position along `axis` the reduction of what is sent there, in one more
+        dimension."""
         rank, dims = self.rank(index), self.shape(index)
         cells = math.prod(dim for dim in dims if isinstance(dim, int)) * size
         if rank == 8 or cells > _MAX_CELLS:

@@ -29,8 +29,7 @@ class NetworkMixin(IntConvMixin):
         return self.out(self.network.add_matrix_multiply(a, before, b, after))
 
     def _factor(self, x: Operand) -> tuple[Operand, Any]:
-        """A factor and how the layer takes it; a transposed constant as it lies in memory,
-        uncopied."""
+        """A factor and how the layer takes it; transposed constants as they lie in memory."""
         operations = self.trt.MatrixOperation
         if not self.is_tensor(x) and not x.is_contiguous() and x.mT.is_contiguous():
             return x.mT, operations.TRANSPOSE
@@ -50,9 +49,8 @@ class NetworkMixin(IntConvMixin):
         tensors = [self.operand(x) for x in xs]
         while len(tensors) > 2:
             kept = set(result).union(*terms[2:])
-            middle = "".join(
-                letter for letter in dict.fromkeys(terms[0] + terms[1]) if letter in kept
-            )
+            letters = dict.fromkeys(terms[0] + terms[1])
+            middle = "".join(letter for letter in letters if letter in kept)
             tensors[:2] = [self._einsum_layer(f"{terms[0]},{terms[1]}->{middle}", tensors[:2])]
             terms[:2] = [middle]
         return self._einsum_layer(f"{','.join(terms)}->{result}", tensors)
@@ -62,9 +60,8 @@ class NetworkMixin(IntConvMixin):
 
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         if self.rank(x) == 1:
-            return self.reshape(
-                self.softmax(self.reshape(x, (1, *self.shape(x))), 1), self.shape(x)
-            )
+            row = self.reshape(x, (1, *self.shape(x)))
+            return self.reshape(self.softmax(row, 1), self.shape(x))
         layer = self.check(self.network.add_softmax(x))
         layer.axes = 1 << axis
         return self.out(layer)
@@ -77,16 +74,8 @@ class NetworkMixin(IntConvMixin):
         if self._of_integers(x, weight):
             return self._int_conv(x, weight, bias, stride, padding, dilation, groups)
         if len(stride) == 1:
-            y = self.conv(
-                self._lift(x),
-                self._lift(weight),
-                bias,
-                (1, *stride),
-                [(0, 0), *padding],
-                (1, *dilation),
-                groups,
-            )
-            return self._unlift(y)
+            window = (1, *stride), [(0, 0), *padding], (1, *dilation)
+            return self._unlift(self.conv(self._lift(x), self._lift(weight), bias, *window, groups))
         layer, late_bias = self._weighted(
             self.network.add_convolution_nd, x, weight, bias, weight.shape[0]
         )
@@ -106,15 +95,11 @@ class NetworkMixin(IntConvMixin):
                 x, weight, bias, stride, padding, output_padding, dilation, groups
             )
         if len(stride) == 1:
-            y = self.conv_transpose(
-                self._lift(x), self._lift(weight), bias, (1, *stride), (0, *padding),
-                (0, *output_padding),
-                (1, *dilation), groups,
-            )  # fmt: skip
+            window = (1, *stride), (0, *padding), (0, *output_padding), (1, *dilation)
+            y = self.conv_transpose(self._lift(x), self._lift(weight), bias, *window, groups)
             return self._unlift(y)
         if not self._weakly_typed and max(stride) > 1 and max(dilation) > 1:
-            # TensorRT-RTX has no deconvolution that is both: zeros between the
-            # weights instead of dilation.
+            # TensorRT-RTX has no deconvolution that is both: zeros between weights, no dilation
             weight = self.operand(weight, "weight")
             for axis, gap in enumerate(dilation, start=2):
                 weight = self._spread(weight, axis, gap)
@@ -225,11 +210,8 @@ class NetworkMixin(IntConvMixin):
             # then exclude the rest.
             edges = (0, 0, *padding)
             x = self.pad(x, edges, edges, "constant")
-            after = (
-                None
-                if after is None
-                else [end - pad for end, pad in zip(after, padding, strict=True)]
-            )
+            if after is not None:
+                after = [end - pad for end, pad in zip(after, padding, strict=True)]
             padding, excluded = (0,) * len(kernel), True
         return self._pool_layer("AVERAGE", x, kernel, stride, padding, after, excluded)
 
@@ -249,10 +231,8 @@ class NetworkMixin(IntConvMixin):
             return list(padding)
         sizes = x.shape[2:]
         if -1 in sizes:
-            if any(
-                pad + step > window
-                for pad, step, window in zip(padding, stride, kernel, strict=True)
-            ):
+            rows = zip(padding, stride, kernel, strict=True)
+            if any(pad + step > window for pad, step, window in rows):
                 raise self.refuse(
                     "pooling with ceil_mode of a dynamic size is not available for this window and "
                     "padding"
@@ -286,8 +266,7 @@ class NetworkMixin(IntConvMixin):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
-        """Dilated windows, and integers: one strided slice per element of the window, then their
-        maximum."""
+        """Dilated windows, and integers: the maximum of a strided slice per window element."""
         spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
         after = self._end_padding(x, spans, stride, padding, ceil_mode)
         if after is None:

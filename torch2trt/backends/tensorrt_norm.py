@@ -12,8 +12,7 @@ from .tensorrt_nn import NetworkMixin
 
 
 class NormMixin(NetworkMixin):
-    """channel_affine, layer_norm, group_norm and attention; see ``SymbolicContext`` for their
-    meaning."""
+    """channel_affine, layer_norm, group_norm and attention; see ``SymbolicContext``."""
 
     def channel_affine(self, x: Tensor, scale: torch.Tensor, shift: torch.Tensor) -> Tensor:
         """``x * scale + shift`` per channel (dimension 1), as one scale layer where there is one.
@@ -27,19 +26,12 @@ class NormMixin(NetworkMixin):
         if rank == 3:  # the layer wants four dimensions
             return self._unlift(self.channel_affine(self._lift(x), scale, shift))
         if rank < 3 or self.dtype(x) == torch.bfloat16:
-            view = (1, -1) + (1,) * (rank - 2)
-            product = self.elementwise(
-                "PROD", *self.align(x, self.constant(scale, "scale", self._channels(scale, view)))
-            )
-            return self.elementwise(
-                "SUM", product, self.constant(shift, "shift", self._channels(shift, view))
-            )
+            view = (1, scale.numel()) + (1,) * (rank - 2)
+            product = self.elementwise("PROD", *self.align(x, self.constant(scale, "scale", view)))
+            return self.elementwise("SUM", product, self.constant(shift, "shift", view))
         mode, power = self.trt.ScaleMode.CHANNEL, self.no_weights(self.dtype(x))
         weights = self.weights(shift, "shift"), self.weights(scale, "scale")
         return self.out(self.network.add_scale_nd(x, mode, *weights, power, 1))
-
-    def _channels(self, values: torch.Tensor, view: Sequence[int]) -> tuple[int, ...]:
-        return tuple(values.numel() if dim == -1 else dim for dim in view)
 
     # ---- layer and group norm --------------------------------------------------------------------
     def layer_norm(
@@ -107,15 +99,13 @@ class NormMixin(NetworkMixin):
             size = size * dim
         rows = self.cast(self.reshape(x, (shape[0], groups, size)), torch.float32)
         centred = self.elementwise("SUB", rows, self.reduce("mean", rows, [2], keepdim=True))
-        variance = self.reduce(
-            "mean", self.elementwise("PROD", centred, centred), [2], keepdim=True
-        )
+        squares = self.elementwise("PROD", centred, centred)
+        variance = self.reduce("mean", squares, [2], keepdim=True)
         factor = self._rsqrt(self._with("SUM", variance, eps))
         normal = self.reshape(self.elementwise("PROD", centred, factor), shape)
         scale, shift = self.cast(scale, torch.float32), self.cast(shift, torch.float32)
-        return self.cast(
-            self.elementwise("SUM", self.elementwise("PROD", normal, scale), shift), self.dtype(x)
-        )
+        scaled = self.elementwise("PROD", normal, scale)
+        return self.cast(self.elementwise("SUM", scaled, shift), self.dtype(x))
 
     # ---- attention -------------------------------------------------------------------------------
     def attention(

@@ -15,8 +15,7 @@ _PAD_MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "c
 
 
 class ShapeMixin(TensorRTBase):
-    """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext`` for their
-    meaning."""
+    """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext``."""
 
     # ---- shuffle ---------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
@@ -69,9 +68,8 @@ class ShapeMixin(TensorRTBase):
     def slice(
         self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
-        nothing = [
-            isinstance(size, int) and size == 0 for size in sizes
-        ]  # backwards from before the start: no layer
+        # nothing, backwards from before the start, is what no layer takes
+        nothing = [isinstance(size, int) and size == 0 for size in sizes]
         starts = [0 if none else start for start, none in zip(starts, nothing, strict=True)]
         steps = [1 if none else step for step, none in zip(steps, nothing, strict=True)]
         whole = all(isinstance(start, int) and start == 0 for start in starts) and set(steps) <= {1}
@@ -93,8 +91,7 @@ class ShapeMixin(TensorRTBase):
         return self.slice_layer(x, (0,) * len(old), shape, steps)
 
     def _expand_step(self, before: Dim, after: Dim) -> Dim:
-        """0 repeats the only element of a dimension; chosen by the engine where the size is not
-        known."""
+        """0 repeats the only element of a dimension; the engine chooses where it is dynamic."""
         if isinstance(before, int):
             return int(before != 1)
         if before is after or (isinstance(after, int) and after == 1):

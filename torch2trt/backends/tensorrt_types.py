@@ -49,8 +49,7 @@ def is_weakly_typed(network: Any) -> bool:
 
 
 def layer_kind(layer: Any) -> str:
-    """The name of the ``LayerType``; the classes of some layers hide it behind an attribute of the
-    same name."""
+    """The name of the ``LayerType``, which some layers hide behind an attribute of that name."""
     return trt_api.trt().ILayer.type.__get__(layer).name
 
 

@@ -126,8 +126,7 @@ def _level(severity: Any, message: str) -> int:
 
 
 def is_no_driver(message: str) -> bool:
-    """Whether a line only says that this machine has no GPU driver, which follows every error on
-    one."""
+    """Whether a line only says that there is no GPU driver, as it does after every error then."""
     return any(text in message for text in _NO_DRIVER)
 
 

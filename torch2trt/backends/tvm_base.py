@@ -84,11 +84,8 @@ class TVMContext(SymbolicContext):
         return TORCH_DTYPES[str(self._type(x).dtype)]
 
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
-        key = (
-            (value.data_ptr(), value.shape, value.stride(), value.dtype)
-            if value.numel()
-            else id(value)
-        )
+        place = value.data_ptr(), value.shape, value.stride(), value.dtype
+        key = place if value.numel() else id(value)
         if key not in self._weights:
             dtype, name = self.tvm_dtype(value.dtype), self._identifier(self.unique(role))
             var = self._variable(name, list(value.shape), dtype)

@@ -38,11 +38,8 @@ class NetworkPrimitives(TVMContext):
             shared = set(terms[0]) & set(terms[1])
             if set(output) | shared >= set(terms[0]) | set(terms[1]):
                 return self._contract(terms, output, xs)
-        wide = (
-            [self.cast(x, torch.float32) for x in xs]
-            if dtype in (torch.float16, torch.bfloat16)
-            else xs
-        )
+        half = dtype in (torch.float16, torch.bfloat16)
+        wide = [self.cast(x, torch.float32) for x in xs] if half else xs
         return self.cast(self.emit(self.op("einsum")(wide, f"{left}->{output}")), dtype)
 
     def _contract(self, terms: Sequence[str], output: str, xs: Sequence[Tensor]) -> Tensor:
@@ -208,16 +205,9 @@ class NetworkPrimitives(TVMContext):
         sizes = [self.shape(x)[a] for a in axes]
         if not all(isinstance(d, int) for d in sizes):
             raise self.refuse("layer_norm over a dynamic size")
-        scale = (
-            self.operand(weight, "weight")
-            if weight is not None
-            else self.literal(torch.ones(sizes, dtype=dtype))
-        )
-        shift = (
-            self.operand(bias, "bias")
-            if bias is not None
-            else self.literal(torch.zeros(sizes, dtype=dtype))
-        )
+        scale, shift = torch.ones(sizes, dtype=dtype), torch.zeros(sizes, dtype=dtype)
+        scale = self.literal(scale) if weight is None else self.operand(weight, "weight")
+        shift = self.literal(shift) if bias is None else self.operand(bias, "bias")
         return self.emit(
             self.op("nn.layer_norm")(
                 x, scale, shift, axes, eps, center=bias is not None, scale=weight is not None

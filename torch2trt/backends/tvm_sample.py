@@ -166,11 +166,8 @@ def _bring_inside(x: Expr, size: Any, padding: str, align: bool) -> Expr:
     extent, zero, one = size.astype(dtype), tirx.const(0, dtype), tirx.const(1, dtype)
     two = tirx.const(2, dtype)
     if padding == "reflection":
-        x = (
-            _reflect(x, zero, two * (extent - one))
-            if align
-            else _reflect(x, zero - one, two * extent - one)
-        )
+        low, high = (zero, two * (extent - one)) if align else (zero - one, two * extent - one)
+        x = _reflect(x, low, high)
     if padding == "zeros":  # far outside stays outside, but fits an integer; NaN reads nothing
         return tirx.Select(
             x > tirx.const(-4, dtype), tirx.min(x, extent + two), tirx.const(-4, dtype)

@@ -347,11 +347,7 @@ def reduction(
     """A reduction over `axes`; ``value(element, reduce_axes, index)`` is its expression."""
     inner = {axis: te.reduce_axis((0, x.shape[axis]), name=f"r{axis}") for axis in axes}
     kept = [axis for axis in range(len(x.shape)) if axis not in inner]
-    shape = (
-        [1 if a in inner else d for a, d in enumerate(x.shape)]
-        if keepdim
-        else [x.shape[a] for a in kept]
-    )
+    shape = [1 if a in inner else d for a, d in enumerate(x.shape) if keepdim or a in kept]
 
     def compute(*index: Expr) -> Any:
         outer = dict(enumerate(index)) if keepdim else dict(zip(kept, index))

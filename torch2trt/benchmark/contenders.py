@@ -34,7 +34,9 @@ def channels_last(setting: Setting) -> Call:
     """PyTorch eager with channels_last memory format."""
     module, example = setting.converted()
     if example.dim() != 4:
-        raise BackendUnavailableError("channels_last needs images")
+        raise BackendUnavailableError(
+            f"channels_last needs images, got an input of {example.dim()} dimensions"
+        )
     module = copy.deepcopy(module).to(memory_format=torch.channels_last)
     return _eager(module, example.contiguous(memory_format=torch.channels_last))
 
@@ -83,7 +85,9 @@ def onnxruntime(setting: Setting) -> Call:
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise BackendUnavailableError("pip install onnxruntime onnx") from error
+        raise BackendUnavailableError(
+            "ONNX Runtime is not installed: pip install onnxruntime onnx"
+        ) from error
     if setting.cuda:
         raise BackendUnavailableError("the ONNX Runtime row is for the CPU")
     options = ort.SessionOptions()

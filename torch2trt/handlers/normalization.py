@@ -24,8 +24,7 @@ def _affine(ctx, x, weight, bias):
 
 
 def _standardize(ctx, x, over, eps):
-    """(x - mean) / sqrt(var + eps) over some axes, and the mean and 1 / sqrt(var + eps) with kept
-    dimensions."""
+    """(x - mean) / sqrt(var + eps) over some axes, mean and 1 / sqrt(var + eps); keeps dims."""
     spread, center = variance(ctx, x, list(over), 0, True)
     scale = rsqrt(ctx, add(ctx, spread, eps))
     return mul(ctx, sub(ctx, x, center), scale), center, scale

@@ -85,8 +85,7 @@ def _input_part(ctx, x, weights, step):
 
 # ---- layers --------------------------------------------------------------------------------------
 def _run_direction(ctx, x, state, weights, step, reverse):
-    """One direction of one layer over [time, N, size]: all states h in time order, and the last
-    state."""
+    """One direction of one layer over [time, N, size]: all h in time order, and the last state."""
     gates = _input_part(ctx, x, weights, step)
     length, *rest = shape(ctx, gates)
     hidden = _hidden(ctx, weights.hidden)

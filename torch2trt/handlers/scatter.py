@@ -85,8 +85,7 @@ def select_scatter(ctx, x, src, dim, index):
 def diagonal_positions(
     ctx: Any, x: Any, offset: int, dim1: int, dim2: int
 ) -> tuple[list[int], list[int]]:
-    """The order of axes that puts dim1 and dim2 last, and where the diagonal lies in these two,
-    flattened."""
+    """The axes with dim1 and dim2 last, and where the diagonal lies in these two, flattened."""
     first, second = axis(ctx, x, dim1), axis(ctx, x, dim2)
     rest = [a for a in range(rank(ctx, x)) if a not in (first, second)]
     rows, columns = shape(ctx, x)[first], shape(ctx, x)[second]

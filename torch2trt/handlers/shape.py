@@ -169,14 +169,26 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
     size = sizes[at]
-    start = clamped(0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
+    counted = _counted_from_the_end(start, None if whole else end)
+    start = clamped(0 if start is None else start, size)
     end = size if whole else clamped(end, size)
     if is_size(start, 0) and end is size and step == 1:
         return x
-    length = end - start
+    length = end - start if isinstance(size, int) or counted is None else counted
     length = max(length, 0) if isinstance(length, int) else length
     return narrow_to(ctx, x, at, start, length if step == 1 else (length + step - 1) // step, step)
+
+
+def _counted_from_the_end(start: Any, end: Any) -> int | None:
+    """The length up to `end` (None: the very end) where the size does not matter."""
+    if isinstance(end, int) and end == 0:
+        return 0
+    if not isinstance(start, int) or start >= 0:
+        return None
+    if end is None:
+        return -start
+    return end - start if isinstance(end, int) and end < 0 else None
 
 
 def clamped(position: Any, size: Any) -> Any:

@@ -63,8 +63,7 @@ upsample("aten::upsample_bicubic2d", mode="cubic", corners=True)
 
 # ---- antialiased ---------------------------------------------------------------------------------
 def _filter(resize, old, new, align_corners, scale):
-    """The matrix [new, old] of an antialiased resize along one dimension: PyTorch's own resize of
-    unit vectors."""
+    """The matrix [new, old] of an antialiased resize of one dimension: that of unit vectors."""
     units = torch.eye(old, dtype=torch.float64)[None, None]
     return resize(units, [new, old], align_corners, scale, None)[0, 0]
 
