@@ -51,13 +51,13 @@ def gated_reference(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
 
 def two_feeders(x: Any, weight: Any) -> Any:
     """Two products of the same shapes that are fed in different ways."""
-    one = R.matmul(R.reshape(R.permute_dims(x, [0, 2, 1, 3]), (2, 98, 48)), weight)
+    one = R.matmul(R.reshape(R.permute_dims(R.negative(x), [0, 2, 1, 3]), (2, 98, 48)), weight)
     other = R.matmul(R.reshape(R.permute_dims(R.exp(R.negative(x)), [0, 2, 1, 3]), (2, 98, 48)), weight)
     return R.concat([one, other], 1)
 
 
 def two_feeders_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    one, other = ((y.permute(0, 2, 1, 3).reshape(2, 98, 48) @ weight) for y in (x, torch.exp(-x)))
+    one, other = ((y.permute(0, 2, 1, 3).reshape(2, 98, 48) @ weight) for y in (-x, torch.exp(-x)))
     return torch.cat([one, other], 1)
 
 

@@ -17,7 +17,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from .layout import again
 from .stages import Program, Stage, Unschedulable, is_load, parse, reads
 from .target import Cpu
-from .tir import load, rewrite
+from .tir import is_choice, load, nodes, rewrite
 
 ROW_BYTES = 64 * 1024  # of the buffer of a thread
 
@@ -111,7 +111,16 @@ def _suits(first: Program, second: Program, value: Any, cpu: Cpu) -> bool:
     plain = all(not s.reduce and s.value.ty.dtype == "float32" for s in first.stages)
     if len(anchors) != 1 or len(readers) != 1 or len(first.outputs) != 1 or not plain:
         return False
+    if not any(map(_computes, first.stages)):
+        return False  # what only moves rows about is as fast by itself
     return readers[0] is anchors[0] and anchors[0].loads()[0].source.same_as(value) and fits(anchors[0], cpu)
+
+
+def _computes(stage: Stage) -> bool:
+    return any(
+        n.ty.dtype == "float32" and not (is_load(n) or is_choice(n) or isinstance(n, tirx.FloatImm))
+        for n in nodes(stage.value)
+    )
 
 
 def fits(anchor: Stage, cpu: Cpu) -> bool:
