@@ -22,7 +22,7 @@ class Watch:
     A change of values is seen in a tensor's version, and in the address and the life of its memory;
     a replaced tensor or submodule, a hook of a submodule or a switched ``training`` flag as another
     object. Not seen: values written through ``tensor.data``, by a replayed CUDA graph or other code
-    that does not count versions, and plain Python attributes.
+    that does not count versions, other strides over the same memory, and plain Python attributes.
     """
 
     def __init__(self, module: nn.Module):

@@ -7,11 +7,13 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+from host_cost import medians, write
 from module_case import Net
 from torch import nn
 
 from torch2trt.backends.flags import set_tf32
 from torch2trt.module import TVMModuleWrapper
+from torch2trt.watch import Watch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -189,3 +191,48 @@ def test_tvm_is_one_launch_and_its_branches_give_the_same_numbers(name):
         for run in (compiled.run, compiled._run_branches):
             for _ in range(3):
                 assert run([x])[0].equal(expected)
+
+
+def test_weights_are_exchanged_in_order_with_calls_on_other_streams():
+    linear = nn.Linear(1024, 1024, bias=False).cuda().eval()
+    x = torch.randn(1024, 1024, device="cuda")
+    wrapped = TVMModuleWrapper(linear, check=False).eval()
+    wrapped(x)
+    main, stream = torch.cuda.current_stream(), torch.cuda.Stream()
+    for factor in (2.0, 0.5, 3.0):
+        before = copy.deepcopy(linear)
+        torch.cuda.synchronize()
+        old = [wrapped(x) for _ in range(20)]
+        with torch.cuda.stream(stream), torch.no_grad():
+            linear.weight.mul_(factor)
+            new = wrapped(x)
+        again = wrapped(x)
+        main.wait_stream(stream)
+        torch.cuda.synchronize()
+        assert all(error(y, before, x) <= 1e-5 for y in old)
+        assert error(new, linear, x) <= 1e-5 and again.equal(new)
+
+
+def test_the_host_cost_of_a_call():
+    module, x = network("branches")
+    wrapped = TVMModuleWrapper(module, check=False).eval()
+    wrapped(x)
+    program = wrapped.latest_variant().program
+    (recorded,) = program._compiled._recordings.values()
+    handle = torch.cuda.current_stream().cuda_stream
+    large = Watch(nn.Sequential(*[nn.Linear(8, 8) for _ in range(200)]).cuda())
+    figures = medians(
+        {
+            "the graph": lambda: recorded.executable.launch(handle),
+            "the recording": lambda: recorded.run(x),
+            "the program": lambda: program.prepare([x])(x),
+            "the program with its checks": lambda: program.run(x),
+            "the module": lambda: wrapped(x),
+            "whether its weights changed": wrapped._compiled.watch.unchanged,
+            "values of 400 parameters": large.same_values,
+            "structure of 200 layers": large.same_structure,
+        }
+    )
+    text = write("a TVM module", figures)
+    over = figures["the module"] - figures["the program"] - figures["whether its weights changed"]
+    assert over <= 15, text

@@ -42,6 +42,7 @@ class Recording:
         device: torch.device,
     ) -> None:
         self.device = device
+        self._index = torch.empty(0, device=device).get_device()
         self.inputs = [x.detach().clone(memory_format=torch.contiguous_format) for x in inputs]
         self.microseconds: list[float] = []
         self._stream: Any = None  # of the latest call, and its handle
@@ -113,13 +114,13 @@ class Recording:
 
     def run(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         """A call without its checks: all inputs are on the device and have the recorded types."""
-        if self._many_devices and torch.cuda.current_device() != self.device.index:
+        if self._many_devices and torch.cuda.current_device() != self._index:
             with torch.cuda.device(self.device):
                 return self._enqueue(inputs)
         return self._enqueue(inputs)
 
     def _enqueue(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        handle = raw_stream(self.device.index)
+        handle = raw_stream(self._index)
         if handle != self._handle:
             self._follow(handle)
         given = [x if x.is_contiguous() else x.contiguous() for x in inputs]
@@ -143,7 +144,7 @@ class Recording:
         if torch.cuda.is_current_stream_capturing():
             yield
             return
-        handle = raw_stream(self.device.index)
+        handle = raw_stream(self._index)
         if handle != self._handle:
             self._follow(handle)
         yield
