@@ -12,7 +12,7 @@ from .elementwise import abs_, add, clamp, div, eq, exp, log, mul, ne, sqrt, sub
 from .linear import matmul
 from .logic import isnan
 from .matrix import diag
-from .reduction import amax, amin, mean, sum_, variance
+from .reduction import amax, amin, mean, sum_, var_mean
 from .shape import reshape, t, unsqueeze
 
 
@@ -81,8 +81,7 @@ def count_nonzero(ctx, x, dim=None):
 def var_mean_dim(ctx, x, dim, unbiased=True, keepdim=False):
     """var_mean.dim(Tensor self, int[1]? dim, bool unbiased=True, bool keepdim=False)
     -> (Tensor, Tensor)"""
-    spread, center = variance(ctx, x, dim, int(unbiased), keepdim)
-    return spread, center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
+    return var_mean(ctx, x, dim, int(unbiased), keepdim)
 
 
 @op("aten::var_mean")
@@ -95,8 +94,8 @@ def var_mean_all(ctx, x, unbiased=True):
 def std_mean(ctx, x, dim=None, correction=None, keepdim=False):
     """std_mean.correction(Tensor self, int[1]? dim=None, *, Scalar? correction=None,
     bool keepdim=False)"""
-    spread, center = variance(ctx, x, dim, 1 if correction is None else correction, keepdim)
-    return sqrt(ctx, spread), center if keepdim else reshape(ctx, center, list(shape(ctx, spread)))
+    spread, center = var_mean(ctx, x, dim, correction, keepdim)
+    return sqrt(ctx, spread), center
 
 
 @op("aten::std_mean.dim")
