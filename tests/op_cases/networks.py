@@ -85,6 +85,7 @@ CASES = [
     case("cat_promotes", lambda x, y: torch.cat([x, y]), (3,), torch.tensor([1, 2])),
     case("stack", lambda x, y: torch.stack([x, y], 1), (2, 3), (2, 3)),
     case("slice", lambda x: x[:, 1:-1, ::2], (2, 5, 7)),
+    case("slice_from_the_end", lambda x: (x[-2:], x[-3:-1], x[-2:0], x[:-1]), (4, 3), dynamic=True),
     case("select", lambda x: x[:, -1] + x[:, 0], (2, 5)),
     case("chunk", lambda x: torch.chunk(x, 3, dim=1), (2, 7)),
     case("split", lambda x: torch.split(x, [2, 5], dim=1), (2, 7)),

@@ -135,7 +135,10 @@ def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) 
         i.same_as(a) for i, a in zip(store.indices, axes, strict=True)
     ):
         raise Unschedulable("a store at other indices than those of its loops")
-    if [int(d) for d in store.buffer.ty.shape] != [sizes[a] for a in axes]:
+    shape = store.buffer.ty.shape
+    if not all(isinstance(d, tirx.IntImm) for d in shape):
+        raise Unschedulable("a buffer of dynamic size")
+    if [int(d) for d in shape] != [sizes[a] for a in axes]:
         raise Unschedulable("a store to a part of a buffer")
     if bool(reduce) != (block.init is not None):
         raise Unschedulable("a reduction without a start value")
