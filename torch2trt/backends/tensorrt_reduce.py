@@ -28,7 +28,7 @@ _REDUCE = {
     "all": "MIN",
 }
 _FOLD = {"sum": "SUM", "prod": "PROD", "max": "MAX", "min": "MIN"}
-_NARROW = (torch.bool, torch.uint8, torch.int8)
+_SMALL = (torch.bool, torch.uint8, torch.int8)
 _DIGIT = 2048  # digits of int32 to this base are exact in float32, sums of 8,192 of them too
 _BEYOND = 1 << 30  # above every position, and a float32
 _SCAN = {"sum": ("SUM", 0), "prod": ("PROD", 1), "max": ("MAX", None), "min": ("MIN", None)}
@@ -52,10 +52,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if not axes:
             return x
         dtype = self.dtype(x)
-        if dtype in _NARROW:
+        if dtype in _SMALL:
             wide = self._reduce_layer(name, self.cast(x, torch.int32), axes, keepdim)
             return self.back(wide, dtype)
-        if not self._weakly_typed or dtype in FLOATS or self._was_narrow(x):
+        if not self._weakly_typed or dtype in FLOATS or self._was_small(x):
             return self._reduce_layer(name, x, axes, keepdim)
         return self._reduce_integers(name, x, axes, keepdim)
 
@@ -64,10 +64,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         operation = getattr(self.trt.ReduceOperation, _REDUCE["sum" if empty else name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
 
-    def _was_narrow(self, x: Tensor) -> bool:
+    def _was_small(self, x: Tensor) -> bool:
         """Whether integers were bools or bytes, which float32 holds exactly."""
         kind = self._state.types.computed_in(self.network, x)
-        return trt_api.torch_dtype(kind) in _NARROW
+        return trt_api.torch_dtype(kind) in _SMALL
 
     def _reduce_integers(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         """By elementwise layers, which are exact: the reductions of 8.6 round integers to
@@ -122,7 +122,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
         """The first position that holds the extreme value (or NaN)."""
-        if self.dtype(x) in _NARROW:
+        if self.dtype(x) in _SMALL:
             x = self.cast(x, torch.int32)
         size, rank = self.shape(x)[axis], self.rank(x)
         hit = self.elementwise("EQUAL", x, self.reduce(name, x, [axis], keepdim=True))
@@ -143,7 +143,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         elements.
         """
         dtype = self.dtype(x)
-        if dtype in _NARROW:
+        if dtype in _SMALL:
             return self.back(self.cumulative(name, self.cast(x, torch.int32), axis), dtype)
         if name == "sum" and self.has("add_cumulative"):
             where = self.literal(torch.tensor(axis, dtype=torch.int32))
@@ -184,7 +184,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
     # ---- top-k -----------------------------------------------------------------------------------
     def topk(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         dtype, rank = self.dtype(x), self.rank(x)
-        if dtype in _NARROW:
+        if dtype in _SMALL:
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
             return self.back(values, dtype), indices
         if isinstance(k, int) and (k > _MAX_K or self._no_integer_topk(x)):
@@ -221,7 +221,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
     # ---- sorting ---------------------------------------------------------------------------------
     def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
         dtype, size = self.dtype(x), self.shape(x)[axis]
-        if dtype in _NARROW:
+        if dtype in _SMALL:
             values, indices = self.sort(self.cast(x, torch.int32), axis, descending)
             return self.back(values, dtype), indices
         if self._weakly_typed or (isinstance(size, int) and size > _MAX_K):
