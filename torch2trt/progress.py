@@ -126,9 +126,7 @@ class BuildMonitor:
         """Run a callback; its exception cancels the build and is raised after it."""
         try:
             function(*args)
-        except (
-            BaseException
-        ) as error:  # TensorRT's C++ frames lie below: nothing may pass through them
+        except BaseException as error:  # nothing may pass through TensorRT's C++ frames below
             self._error = self._error or error
             self.cancelled = True
 

@@ -175,9 +175,8 @@ class CompiledModule(nn.Module, ABC):
                 plain = len(outputs) == 1 and result is outputs[0]
                 if len(state.plans) >= _MAX_PLANS:
                     state.plans.clear()
-                state.plans[tuple(map(_kind, args))] = (
-                    variant.prepare(tensors), None if plain else variant.pack
-                )  # fmt: skip
+                plan = variant.prepare(tensors), None if plain else variant.pack
+                state.plans[tuple(map(_kind, args))] = plan
             return result
 
     def _notice_changes(self, state: _State) -> None:

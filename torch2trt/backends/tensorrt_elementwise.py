@@ -64,9 +64,8 @@ class ElementwiseMixin(TensorRTBase):
             and have == torch.float16
             and self._state.types.only_moved(self.network, x)
         ):
-            x = self._with(
-                "PROD", x, 1
-            )  # 8.6 drops a cast to float16 and back; what is computed between, it keeps
+            # 8.6 drops a cast to float16 and back; what is computed between, it keeps
+            x = self._with("PROD", x, 1)
         return self.back(x, dtype)
 
     def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -116,9 +116,8 @@ class IndexPrimitives(TVMContext):
 
     # ---- shapes ----------------------------------------------------------------------------------
     def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-        if 0 in [d for d in shape if isinstance(d, int)] and _static(
-            shape
-        ):  # Relax reads a 0 as "as before"
+        # Relax reads a 0 as "as before"
+        if _static(shape) and 0 in shape:
             return self.literal(torch.empty(tuple(shape), dtype=self.dtype(x)))
         return self.emit(self.op("reshape")(x, list(shape)))
 

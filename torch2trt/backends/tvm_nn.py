@@ -99,9 +99,8 @@ class NetworkPrimitives(TVMContext):
             x, weight = self.cast(x, torch.float32), self.cast(weight, torch.float32)
         extra, after, zeros = list(output_padding), list(padding), [0] * len(stride)
         for i, (more, s, p) in enumerate(zip(output_padding, stride, padding)):
-            if (
-                more >= s
-            ):  # TVM has no output padding of a stride or more: pad less behind, then with zeros
+            # TVM has no output padding of a stride or more: pad less behind, then with zeros
+            if more >= s:
                 extra[i], after[i], zeros[i] = 0, max(0, p - more), max(0, more - p)
         arguments = list(stride), [*padding, *after], extra, list(dilation), groups
         y = self.emit(self.op(f"nn.conv{len(stride)}d_transpose")(x, weight, *arguments))
@@ -255,9 +254,8 @@ class NetworkPrimitives(TVMContext):
         weights = self.softmax(scores, rank - 1)
         top = self.reduce("max", scores, [rank - 1], True)
         zero = self.literal(torch.zeros((), dtype=wide))
-        weights = self.where(
-            self.binary("eq", top, lowest), zero, weights
-        )  # a row with nothing left in gives 0
+        # a row with nothing left in gives 0
+        weights = self.where(self.binary("eq", top, lowest), zero, weights)
         return self.cast(self.matmul(weights, v), dtype)
 
     def _lower_triangle(self, q: Tensor, k: Tensor) -> Tensor:

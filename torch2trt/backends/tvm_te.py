@@ -329,9 +329,8 @@ EXACT: dict[str, Scalar] = {
 # ---- reductions ----------------------------------------------------------------------------------
 def _reducer(beats: Callable[[Expr, Expr], Expr], worst: float, name: str) -> Callable[..., Expr]:
     def combine(a: Expr, b: Expr) -> Expr:
-        number = a <= const(
-            float("inf"), a
-        )  # false for NaN; LLVM has no vector code for isnan here
+        # false for NaN; LLVM has no vector code for isnan here
+        number = a <= const(float("inf"), a)
         return tirx.Select(beats(a, b), a, tirx.Select(number, b, a))
 
     return te.comm_reducer(combine, lambda dtype: tirx.const(worst, dtype), name=name)
