@@ -120,7 +120,8 @@ class NetworkMixin(IntConvMixin):
         return self._add_bias(y, late if late_bias is None else late_bias)
 
     def _of_integers(self, x: Tensor, weight: Operand) -> bool:
-        return self.dtype(x) in INTS and self.dtype_of(weight) == self.dtype(x)
+        kind = self.dtype(x)
+        return kind in INTS and self.same_dtype(kind, self.dtype_of(weight))
 
     def _weighted(
         self, add: Any, x: Tensor, weight: Operand, bias: Operand | None, maps: int
