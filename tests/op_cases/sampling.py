@@ -20,6 +20,8 @@ CASES = [
     up("nearest1d", (2, 3, 5), "nearest", scale_factor=2),
     up("nearest", (1, 3, 4, 5), "nearest", size=(7, 10), dynamic=True),
     up("nearest_fraction", (1, 3, 4, 5), "nearest", scale_factor=(1.7, 0.6)),
+    up("nearest_of_the_same_size", (1, 3, 4, 5), "nearest", scale_factor=1.1),
+    up("bilinear_of_one_same_size", (1, 3, 4, 5), "bilinear", scale_factor=(1.1, 1.7)),
     up("nearest3d", (1, 2, 3, 4, 2), "nearest", scale_factor=2),
     up("nearest_exact", (1, 3, 4, 5), "nearest-exact", size=(7, 3)),
     up("nearest_exact_factor", (1, 3, 4, 5), "nearest-exact", scale_factor=1.7),

@@ -31,6 +31,10 @@ def _resize(ctx, x, mode, size, align_corners, scales):
     scales = [f if f and f > 0 else None for f in scales or [None] * len(sizes)]
     if size is None:
         size = [_scaled(ctx, s, f) for s, f in zip(sizes, scales)]
+    same = [isinstance(old, int) and old == new for old, new in zip(sizes, size)]
+    if mode == "linear" or (mode == "nearest" and len(sizes) == 2 and all(same)):
+        # Where no size changes, PyTorch copies, whatever the factor is.
+        scales = [None if kept else factor for kept, factor in zip(same, scales)]
     return ctx.resize(x, list(size), mode, bool(align_corners), scales)
 
 
