@@ -53,4 +53,9 @@ CASES = [
          (3, 5), (5,)),
     case("pairwise_distance_infinity", lambda x, y: F.pairwise_distance(x, y, p=float("inf")),
          (3, 5), (3, 5)),
+    case("pairwise_distance_zero", lambda x, y: F.pairwise_distance(x, y.round(), p=0.0, eps=0.0),
+         torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), (2, 3)),
+    case("pairwise_distance_vectors", F.pairwise_distance, (5,), (5,)),
+    case("pairwise_distance_half", lambda x: F.pairwise_distance(x, x.flip(0), p=3.0),
+         torch.linspace(-3, 3, 12).reshape(3, 4).half(), oracle="same"),
 ]  # fmt: skip

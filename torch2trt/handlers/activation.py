@@ -27,6 +27,8 @@ from .elementwise import (
     tanh,
     where,
 )
+from .reduction import amax, sum_
+from .shape import chunk
 
 
 def _clipped(ctx: Any, x: Any, low: float, high: float) -> Any:
@@ -141,7 +143,6 @@ def gelu(ctx, x, approximate="none"):
 @op("aten::glu")
 def glu(ctx, x, dim=-1):
     """glu(Tensor self, int dim=-1) -> Tensor"""
-    from .shape import chunk
 
     first, second = chunk(ctx, x, 2, dim)
     return mul(ctx, first, sigmoid(ctx, second))
@@ -183,7 +184,6 @@ def softmax(ctx, x, dim, dtype=None):
 @op("aten::log_softmax", "aten::_log_softmax", "aten::special_log_softmax")
 def log_softmax(ctx, x, dim, dtype=None):
     """log_softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor"""
-    from .reduction import amax, sum_
 
     x = to_float(ctx, tensor(ctx, x, None if isinstance(dtype, bool) else dtype_of(dtype)))
     if any(isinstance(size, int) and size == 0 for size in shape(ctx, x)):

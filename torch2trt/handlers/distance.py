@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..registry import op
-from .common import promote, rank, to_float
-from .elementwise import abs_, add, clamp_min, div, mul, pow_, sqrt, square, sub
-from .reduction import amax, amin, sum_
+from .common import promote, to_float
+from .elementwise import add, clamp_min, div, mul, sqrt, square, sub
+from .norm import vector_norm
+from .reduction import sum_
 from .shape import broadcast_tensors
 
 
@@ -19,25 +20,8 @@ def cosine_similarity(ctx, x1, x2, dim=1, eps=1e-8):
     return sum_(ctx, mul(ctx, div(ctx, x1, lengths[0]), div(ctx, x2, lengths[1])), [dim])
 
 
-def _norm(ctx, x, p, keepdim):
-    """The p-norm over the last dimension."""
-    size = abs_(ctx, x)
-    if p == float("inf"):
-        return amax(ctx, size, [-1], keepdim)
-    if p == float("-inf"):
-        return amin(ctx, size, [-1], keepdim)
-    if p == 1:
-        return sum_(ctx, size, [-1], keepdim)
-    if p == 2:
-        return sqrt(ctx, sum_(ctx, square(ctx, x), [-1], keepdim))
-    return pow_(ctx, sum_(ctx, pow_(ctx, size, p), [-1], keepdim), 1.0 / p)
-
-
 @op("aten::pairwise_distance")
 def pairwise_distance(ctx, x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """pairwise_distance(Tensor x1, Tensor x2, float p=2., float eps=1e-06, bool keepdim=False)
     -> Tensor"""
-    if p == 0:
-        raise ctx.refuse("pairwise_distance with p=0")
-    difference = add(ctx, sub(ctx, x1, x2), eps)
-    return _norm(ctx, difference, p, keepdim) if rank(ctx, difference) else abs_(ctx, difference)
+    return vector_norm(ctx, add(ctx, sub(ctx, x1, x2), eps), p, [-1], keepdim)

@@ -10,6 +10,7 @@ import torch
 from ..registry import op
 from .activation import log_softmax
 from .common import dtype, full, rank, shape, tensor
+from .distance import pairwise_distance
 from .elementwise import (
     abs_,
     add,
@@ -234,7 +235,6 @@ def triplet_margin_loss(
 ):
     """triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0,
     float p=2, ...)"""
-    from .distance import pairwise_distance
 
     near = pairwise_distance(ctx, anchor, positive, p, eps)
     far = pairwise_distance(ctx, anchor, negative, p, eps)

@@ -1,4 +1,4 @@
-"""Reductions, scans and sorting."""
+"""Reductions: sums and products, extremes with and without their positions, variances, top-k."""
 
 from __future__ import annotations
 
