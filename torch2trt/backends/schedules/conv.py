@@ -70,6 +70,7 @@ def conv_tile(images: int, height: int, width: int, spec: ConvSpec, cpu: Cpu) ->
         width=columns,
         columns=spec.outputs // spec.groups,
         depth=depth * prod(spec.kernel),
+        stride=4 * spec.channels * spec.strides[1],
         repeats=images * spec.groups,
         spare=4 if depth <= _SHALLOW else 1,
     )

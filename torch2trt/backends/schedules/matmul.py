@@ -29,7 +29,7 @@ from .tir import PARALLEL, buffer, load, loop, ramp, seq, unravel
 
 def dense_tile(rows: int, columns: int, depth: int, cpu: Cpu) -> Tile:
     """The register tile of a product with `rows` rows and `columns` columns, of vectors of `depth` elements."""
-    return best_tile(Work(1, rows, columns, depth), cpu)
+    return best_tile(Work(1, rows, columns, depth, 4 * depth), cpu)
 
 
 def dense(x: Any, weight: Any, columns: int, tile: Tile) -> Any:
@@ -178,7 +178,7 @@ def matmul_rule(program: Program, cpu: Cpu) -> list[Any]:
     anchor = parts.anchor
     *lead, rows, columns = anchor.extents
     depth = anchor.reduce_extents[0]
-    tile = best_tile(Work(1, rows, columns, depth, prod(lead), exact=True), cpu)
+    tile = best_tile(Work(1, rows, columns, depth, 4 * depth, prod(lead), exact=True), cpu)
     batches, panels, tiles = prod(lead), -(-columns // tile.panel), -(-rows // tile.width)
     left, right = anchor.loads()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from tvm import tirx
@@ -14,6 +15,7 @@ from .stages import Program, Stage, Unschedulable, follows, inline, is_load, rea
 from .target import Cpu
 from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, prefetch, ramp, seq, store
 
+_PAGE = 4096  # bytes of which each has a place of its own in a way of the first level cache
 _NARROW = 4  # vectors in a piece of a row that is too short for the processor to see where the next one goes
 
 
@@ -46,6 +48,7 @@ class Work:
         width: see above.
         columns: columns of the result.
         depth: products that are summed up for an element of the result.
+        stride: bytes from what one row of the result is made of to that of the next.
         repeats: how often all that is done.
         exact: whether vectors may not be longer than the columns, for operands that are not padded.
         spare: registers to leave for other things than results and columns.
@@ -55,6 +58,7 @@ class Work:
     width: int
     columns: int
     depth: int
+    stride: int
     repeats: int = 1
     exact: bool = False
     spare: int = 1
@@ -94,6 +98,8 @@ def _cost(tile: Tile, work: Work, cpu: Cpu) -> float:
     products, loads = tile.rows * tile.vectors, tile.rows + tile.vectors
     near = 4 * tile.panel * work.depth <= cpu.l1
     step = max(products / 2, loads / 2, 4.0, 0.0 if near else tile.panel / 6)
+    if tile.width * gcd(work.stride, _PAGE) > cpu.l1 - 2 * _PAGE:
+        step *= 1.15  # the rows push each other out of the first level cache
     large = 4 * work.repeats * work.height * work.width * work.columns > cpu.l2
     line = (6 if tile.vectors > _NARROW else 20) * tile.lanes / 16 if large else 0
     return shares * (step + 0.75 + products * line / work.depth)
