@@ -5,18 +5,19 @@ import os
 import subprocess
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from torch2trt import TVMModuleWrapper
+from torch2trt import GraphModule, TVMModuleWrapper, tvm_network
 from torch2trt.backends import openmp
 
 pytest.importorskip("tvm.relax", reason="there is no TVM with Relax", exc_type=ImportError)
 
-from torch2trt.backends.schedules import building, compiled  # noqa: E402
+from torch2trt.backends.schedules import building, compile_cpu, compiled  # noqa: E402
 from torch2trt.backends.schedules.packing import Recipe, pack  # noqa: E402
 
 
@@ -76,6 +77,27 @@ def test_an_error_of_one_part_is_the_error_of_the_program(parts, monkeypatch):
     monkeypatch.setattr(building.tirx, "build", failing)
     with torch.no_grad(), pytest.raises(RuntimeError, match="no code for this part"):
         TVMModuleWrapper(network()).eval()(torch.randn(1, 3, 32, 32))
+
+
+def test_threads_compile_at_once():
+    net = network()
+    inputs = [torch.randn(1, 3, size, 32) for size in (32, 36, 40)]
+    nets = [nn.Sequential(*list(net)[:12]).eval() for _ in inputs]
+    with torch.no_grad():
+        programs = [GraphModule(n, x) for n, x in zip(nets, inputs)]
+
+    def compiled_by_a_thread(program, x):
+        with tvm_network() as ctx:
+            outputs = program.run([ctx.input("x", x.shape, x.dtype)], ctx)
+            module = ctx.finish(outputs)
+        made = compile_cpu(module, None, ctx.named_weights.values())
+        return torch.from_dlpack(made(x))
+
+    for _ in range(3):
+        with ThreadPoolExecutor(len(nets)) as pool, torch.no_grad():
+            found = list(pool.map(compiled_by_a_thread, programs, inputs))
+        for output, module, x in zip(found, nets, inputs):
+            torch.testing.assert_close(output, module(x).detach())
 
 
 # --- weights -------------------------------------------------------------------------------------

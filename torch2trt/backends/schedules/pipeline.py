@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ Rule = Callable[[Any, Program, Cpu], Any]
 GENERAL, OUTER, UNSCHEDULED = "general", "outer loops", "none"
 _LOG = logging.getLogger(__name__)
 _PIPELINE = "torch2trt_cpu"
+_ONE_AT_A_TIME = threading.Lock()  # the builders of all threads share one stack of functions
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ def lower(mod: Any, target: Any) -> Lowered:
     cpu = cpu_of(target)
     inputs = _inputs(mod["main"])
     rewriter = Rewriter(cpu)
-    with target:
+    with _ONE_AT_A_TIME, target:
         mod = relax.transform.DecomposeOpsForInference()(mod)
         mod = rewriter.run(mod)
         mod = tvm.transform.Sequential(fusing(legalize.LEGALIZE))(mod)
         mod, rules = schedule(mod, cpu)
         mod = tvm.transform.Sequential(_lowering(target))(mod)
-        _register_pipeline()
-        executable = build(mod, target, _PIPELINE)
+    _register_pipeline()
+    executable = build(mod, target, _PIPELINE)
     return Lowered(executable, tuple(rewriter.recipes), rules, inputs)
 
 
