@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tests.conformance import pool
-from tests.conformance.__main__ import BACKENDS
+from tests.conformance.__main__ import BACKENDS, LISTED
 from tests.conformance.judge import difference, tolerances
 from tests.conformance.samples import dtypes, operators, samples
 from tests.conformance.table import missed
 from torch2trt.backends import trt_api
+from torch2trt.optable import entries
+from torch2trt.registry import builtin
 
 # name -> the dtypes to run
 SLICE = {
@@ -114,6 +116,23 @@ def test_goals():
     assert missed(good + few) == ["tensorrt: 94.00 % of the listed operators, not 95 %"]
     assert missed(few, {}) == []
     assert missed(_results(False, "engine", 9, 0, failed=1), {}) == ["engine: 1 failed"]
+
+
+def test_all_listed_operators_have_a_handler():
+    """Those that compute Python numbers and lists serve all backends and are in no table."""
+    pytest.importorskip("tvm", reason="TVM is not installed")
+    if not trt_api.available():
+        pytest.skip("no TensorRT library is installed")
+    support = {entry.name: entry.support for entry in entries()}
+    unknown = [name for name in LISTED if name not in support and builtin(name) is None]
+    assert not unknown and len(LISTED) == 361
+    assert all(support[name]["torch"] == "yes" for name in LISTED if name in support)
+    both = [
+        name
+        for name in LISTED
+        if name not in support or support[name]["tensorrt"] == support[name]["tvm"] == "yes"
+    ]
+    assert len(both) >= 340
 
 
 # --- the judge -----------------------------------------------------------------------------------
