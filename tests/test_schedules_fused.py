@@ -1,4 +1,4 @@
-"""What the CPU schedules make of several operators together: numbers against PyTorch in float64, and who is merged."""
+"""What the CPU schedules make of several operators together: numbers, and who is merged."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def gated_reference(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
 def two_feeders(x: Any, weight: Any) -> Any:
     """Two products of the same shapes that are fed in different ways."""
     one = R.matmul(R.reshape(R.permute_dims(R.negative(x), [0, 2, 1, 3]), (2, 98, 48)), weight)
-    other = R.matmul(R.reshape(R.permute_dims(R.exp(R.negative(x)), [0, 2, 1, 3]), (2, 98, 48)), weight)
+    other = R.matmul(
+        R.reshape(R.permute_dims(R.exp(R.negative(x)), [0, 2, 1, 3]), (2, 98, 48)), weight
+    )
     return R.concat([one, other], 1)
 
 
@@ -63,7 +65,7 @@ def two_feeders_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor
 
 @dataclass(frozen=True)
 class Case:
-    """Operators in Relax and in PyTorch, shapes, and a part of the name of a function that they are merged in."""
+    """Operators in Relax and in PyTorch, shapes, a part of the name of the merged function."""
 
     name: str
     build: Callable[..., Any]
@@ -75,14 +77,18 @@ class Case:
 
 CASES = [
     Case("dense layer", dense_layer, dense_layer_reference,
-         [(1, 40, 20, 20), (1, 24, 20, 20)], [(1, 64, 1, 1), (1, 64, 1, 1), (48, 64, 1, 1)], "relu_pointwise"),
+         [(1, 40, 20, 20), (1, 24, 20, 20)], [(1, 64, 1, 1), (1, 64, 1, 1), (48, 64, 1, 1)],
+         "relu_pointwise"),
     Case("dense layer, odd", dense_layer, dense_layer_reference,
-         [(3, 5, 13, 11), (3, 19, 13, 11)], [(1, 24, 1, 1), (1, 24, 1, 1), (17, 24, 1, 1)], "relu_pointwise"),
+         [(3, 5, 13, 11), (3, 19, 13, 11)], [(1, 24, 1, 1), (1, 24, 1, 1), (17, 24, 1, 1)],
+         "relu_pointwise"),
     Case("dense layer, wide", dense_layer, dense_layer_reference,
-         [(1, 640, 7, 7), (1, 200, 7, 7)], [(1, 840, 1, 1), (1, 840, 1, 1), (32, 840, 1, 1)], "relu"),
+         [(1, 640, 7, 7), (1, 200, 7, 7)], [(1, 840, 1, 1), (1, 840, 1, 1), (32, 840, 1, 1)],
+         "relu"),
     Case("gate", gated, gated_reference,
          [(2, 33, 14, 14)], [(8, 33, 1, 1), (33, 8, 1, 1), (33, 33, 1, 1)], "gate_fused_pointwise"),
-    Case("two feeders", two_feeders, two_feeders_reference, [(2, 3, 98, 16)], [(48, 40)], "reshape_dense"),
+    Case("two feeders", two_feeders, two_feeders_reference,
+         [(2, 3, 98, 16)], [(48, 40)], "reshape_dense"),
 ]  # fmt: skip
 
 

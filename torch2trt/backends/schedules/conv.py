@@ -58,8 +58,8 @@ class ConvSpec:
 def conv_tile(images: int, height: int, width: int, spec: ConvSpec, cpu: Cpu) -> Tile:
     """The register tile for `images` images of `height` x `width` pixels.
 
-    A tile of one row needs no copy of the image to pad it: it takes the rows of all images as one column of rows. The
-    unrolled loops over few channels need registers for more than one pixel.
+    A tile of one row needs no copy of the image to pad it: it takes the rows of all images as one
+    column of rows. The unrolled loops over few channels need registers for more than one pixel.
     """
     rows, columns = spec.out(height, width)
     if any(spec.padding):
@@ -107,7 +107,7 @@ def conv2d(x: Any, weight: Any, spec: ConvSpec, tile: Tile) -> Any:
 
 
 def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
-    """Loops over images, panels and rows of tiles in parallel; one tile sums over the whole kernel in registers."""
+    """Parallel over images, panels and rows of tiles; a tile is summed up in registers."""
     parts = anchored(program, "conv2d")
     anchor = parts.anchor
     tile = Tile(*(int(v) for v in anchor.attrs["tile"]))
@@ -124,7 +124,9 @@ def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
         rows = window.rows(top)
 
         def strip(left: Any, spans: Sequence[Span]) -> Any:
-            block = _Block(parts, tile, cpu, (image, weight), window, (number, top, left), group, panel)
+            block = _Block(
+                parts, tile, cpu, (image, weight), window, (number, top, left), group, panel
+            )
             return block.emit(rows, spans)
 
         return seq(window.across(tile.width, strip))
@@ -135,7 +137,7 @@ def conv_rule(program: Program, cpu: Cpu) -> list[Any]:
 
 @dataclass
 class _Block:
-    """The tile of one panel of a group; `corner` is its image, and the row and column of its first pixel."""
+    """The tile of one panel; `corner` is its image, and row and column of its first pixel."""
 
     parts: Anchored
     tile: Tile
@@ -147,7 +149,7 @@ class _Block:
     panel: Any
 
     def emit(self, rows: tuple[Any, Any], spans: Sequence[Span]) -> Any:
-        """The statements that compute the tile; `rows` is the first row of the window and their number."""
+        """The statements of the tile; `rows` is the first row of the window and their number."""
         anchor, tile = self.parts.anchor, self.tile
         each = anchor.extents[3] // int(anchor.attrs["groups"])
         acc = Accumulators(tile, self.parts, self.cpu)
@@ -164,7 +166,7 @@ class _Block:
         return [image, top + r // self.tile.width, left + r % self.tile.width]
 
     def _columns(self, acc: Accumulators, ry: Any, span: Span) -> Any:
-        """The sum over the columns of a span and all channels, for the pixels that see the image there."""
+        """The sum over the columns of a span and all channels, for the pixels that see them."""
         (image, weight), window, lanes = self.operands, self.window, self.tile.lanes
         depth = self.parts.anchor.reduce_extents[2]
         seen = [r for r in range(self.tile.rows) if span.begin <= r % self.tile.width < span.end]

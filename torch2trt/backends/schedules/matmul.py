@@ -28,7 +28,7 @@ from .tir import PARALLEL, buffer, load, loop, ramp, seq, unravel
 
 
 def dense_tile(rows: int, columns: int, depth: int, cpu: Cpu) -> Tile:
-    """The register tile of a product with `rows` rows and `columns` columns, of vectors of `depth` elements."""
+    """The register tile of a product (rows, depth) x (depth, columns)."""
     return best_tile(Work(1, rows, columns, depth, 4 * depth), cpu)
 
 
@@ -47,14 +47,19 @@ def dense(x: Any, weight: Any, columns: int, tile: Tile) -> Any:
 
 
 def dense_rule(program: Program, cpu: Cpu) -> list[Any]:
-    """Loops over groups of rows and panels in parallel; one tile sums over the whole depth in registers.
+    """Parallel over groups of rows and panels; a tile is summed up in registers.
 
     Where the rows are computed first, each group keeps its own in a buffer of the thread.
     """
     parts = anchored(program, "dense")
     x, weight = _operands(parts.anchor)
     before = parts.before
-    if len(before) == 1 and before[0].buffer.same_as(x) and not before[0].reduce and fits(parts.anchor, cpu):
+    if (
+        len(before) == 1
+        and before[0].buffer.same_as(x)
+        and not before[0].reduce
+        and fits(parts.anchor, cpu)
+    ):
         product = _Product(replace(parts, before=()), cpu, x, weight)
         return surround(product.parts, program, cpu, product.fed(before[0]))
     product = _Product(parts, cpu, x, weight)
@@ -123,7 +128,7 @@ class _Product:
         return unravel(row, self.lead)
 
     def _tile(self, panel: Any, first: Any, source: Any, place: Callable[[Any], list[Any]]) -> Any:
-        """The tile of one panel from row `first` on; row `r` is read from `source` at `place(r)`."""
+        """The tile of one panel from row `first` on; row `r` of `source` is at `place(r)`."""
         tile = self.tile
         acc = Accumulators(tile, self.parts, self.cpu)
 
@@ -137,10 +142,8 @@ class _Product:
         return seq([*acc.ahead(*goal), *acc.start(), loop(self.depth, step), *acc.finish(*goal)])
 
 
-def _row_groups(
-    rows: int, columns: int, depth: int, panels: int, tile: Tile, cpu: Cpu
-) -> int:
-    """Into how many groups of rows to part the work, so that what all panels read of a group stays in the cache."""
+def _row_groups(rows: int, columns: int, depth: int, panels: int, tile: Tile, cpu: Cpu) -> int:
+    """The number of groups of rows; what all panels read of one stays in the cache."""
     tiles = -(-rows // tile.width)
     row = depth + (columns if depth * columns * 8 <= cpu.l2 else 0)
     fitting = max(1, cpu.l2 // 2 // (4 * row) // tile.width)
@@ -149,7 +152,7 @@ def _row_groups(
 
 
 def matmul(a: Any, b: Any) -> Any:
-    """a (..., M, K) times b (..., K, N), with broadcast leading dimensions, as a tensor expression."""
+    """a (..., M, K) times b (..., K, N), with broadcast leading dimensions."""
     depth = te.reduce_axis((0, a.shape[-1]), "k")
     rank = max(len(a.shape), len(b.shape))
     lead = [_longer(a.shape, b.shape, rank, i) for i in range(rank - 2)]

@@ -1,6 +1,6 @@
 """Elementwise functions that only feed a matrix product become part of it.
 
-What they compute then goes from row to row of the product in a buffer of the thread, not through memory.
+What they compute then goes through a buffer of the thread, row by row, not through memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROW_BYTES = 64 * 1024  # of the buffer of a thread
 
 @dataclass(frozen=True)
 class _Pair:
-    """A call and the one that feeds it: the variables that they define, the calls, the operand that connects them."""
+    """A call and the one that feeds it: its variable, both calls, the operand between them."""
 
     var: Any
     call: Any
@@ -37,7 +37,7 @@ class _Pair:
 
 
 def merge(mod: Any, cpu: Cpu) -> tuple[Any, dict[str, Program]]:
-    """The module with feeders merged into products, and the programs of the merged functions by name.
+    """The module with feeders merged into products, and the merged programs by name.
 
     The merged functions in the module have no bodies yet.
     """
@@ -71,7 +71,9 @@ def _pairs(mod: Any) -> Iterator[_Pair]:
     calls = {b.var: b.value for b in bindings if _is_call(getattr(b, "value", None))}
     uses: Counter[Any] = Counter()
     for binding in bindings:
-        relax.analysis.post_order_visit(binding.value, lambda e: uses.update([e] if isinstance(e, relax.Var) else []))
+        relax.analysis.post_order_visit(
+            binding.value, lambda e: uses.update([e] if isinstance(e, relax.Var) else [])
+        )
     uses.update([main.body.body])
     for var, call in calls.items():
         for operand, argument in enumerate(call.args[1].fields):
@@ -113,7 +115,11 @@ def _suits(first: Program, second: Program, value: Any, cpu: Cpu) -> bool:
         return False
     if not any(map(_computes, first.stages)):
         return False  # what only moves rows about is as fast by itself
-    return readers[0] is anchors[0] and anchors[0].loads()[0].source.same_as(value) and fits(anchors[0], cpu)
+    return (
+        readers[0] is anchors[0]
+        and anchors[0].loads()[0].source.same_as(value)
+        and fits(anchors[0], cpu)
+    )
 
 
 def _computes(stage: Stage) -> bool:
@@ -124,10 +130,16 @@ def _computes(stage: Stage) -> bool:
 
 
 def fits(anchor: Stage, cpu: Cpu) -> bool:
-    """Whether there are rows for all cores, weights that stay in the cache, and a buffer for the rows of a tile."""
-    depth, columns, wide = anchor.reduce_extents[0], anchor.extents[-1], int(anchor.attrs["tile"][0])
+    """Whether all cores have rows, the weights stay in the cache and a tile's rows in a buffer."""
+    depth, columns, wide = (
+        anchor.reduce_extents[0],
+        anchor.extents[-1],
+        int(anchor.attrs["tile"][0]),
+    )
     tiles = -(-prod(anchor.extents[:-1]) // wide)
-    return tiles >= 2 * cpu.cores and 6 * depth * columns <= cpu.l2 and 4 * wide * depth <= ROW_BYTES
+    return (
+        tiles >= 2 * cpu.cores and 6 * depth * columns <= cpu.l2 and 4 * wide * depth <= ROW_BYTES
+    )
 
 
 @mutator

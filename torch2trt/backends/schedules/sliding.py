@@ -1,4 +1,4 @@
-"""Windows that combine each channel of an image by itself: depthwise convolution, maximum and average pooling."""
+"""Windows that combine each channel by itself: depthwise convolution and pooling."""
 
 from __future__ import annotations
 
@@ -76,12 +76,16 @@ def avg_pool(x: Any, pool: Pool, count_include_pad: bool) -> Any:
 
 
 def mean(x: Any) -> Any:
-    """The mean over the pixels of x (N, H, W, C), row by row, so that there is work for all cores."""
+    """The mean over the pixels of x (N, H, W, C); its rows are work for all cores."""
     images, height, width, channels = x.shape
     ry, rx = te.reduce_axis((0, height), "ry"), te.reduce_axis((0, width), "rx")
-    rows = te.compute((images, height, channels), lambda n, h, c: te.sum(x[n, h, rx, c], axis=rx), name="rows")
+    rows = te.compute(
+        (images, height, channels), lambda n, h, c: te.sum(x[n, h, rx, c], axis=rx), name="rows"
+    )
     scale = const(1.0 / (int(height) * int(width)))
-    total = te.compute((images, 1, 1, channels), lambda n, h, w, c: te.sum(rows[n, ry, c], axis=ry), name="total")
+    total = te.compute(
+        (images, 1, 1, channels), lambda n, h, w, c: te.sum(rows[n, ry, c], axis=ry), name="total"
+    )
     return te.compute(total.shape, lambda *at: total(*at) * scale, name="mean")
 
 
@@ -101,7 +105,9 @@ def _pooled(source: Any, pool: Pool) -> tuple[int, ...]:
     images, height, width, channels = (int(d) for d in source.shape)
     size = [
         (extent - (kernel - 1) * dilation - 1) // stride + 1
-        for extent, kernel, dilation, stride in zip((height, width), pool.kernel, pool.dilation, pool.strides)
+        for extent, kernel, dilation, stride in zip(
+            (height, width), pool.kernel, pool.dilation, pool.strides
+        )
     ]
     return (images, *size, channels)
 

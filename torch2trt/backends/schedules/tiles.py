@@ -1,4 +1,4 @@
-"""Register tiles: how many rows and vectors one pass over the reduction computes, and the code that does it."""
+"""Register tiles: the rows and vectors that one pass over the reduction computes, and its code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .target import Cpu
 from .tir import INDEX, VECTORIZED, broadcast, buffer, const, load, loop, prefetch, ramp, seq, store
 
 _PAGE = 4096  # bytes of which each has a place of its own in a way of the first level cache
-_NARROW = 4  # vectors in a piece of a row that is too short for the processor to see where the next one goes
+_NARROW = 4  # vectors in a piece of a row too short for the processor to foresee the next one
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A block of results kept in registers: `height` x `width` rows of `vectors` vectors of `lanes`."""
+    """Results kept in registers: `height` x `width` rows of `vectors` vectors of `lanes`."""
 
     height: int
     width: int
@@ -44,8 +44,8 @@ class Work:
     """A product to part into tiles.
 
     Attributes:
-        height: rows of the result, in `width` columns of them; a tile may span several if it has the whole width.
-        width: see above.
+        height: the result has `height` x `width` rows.
+        width: a tile that is higher than one has the whole width.
         columns: columns of the result.
         depth: products that are summed up for an element of the result.
         stride: bytes from what one row of the result is made of to that of the next.
@@ -67,9 +67,10 @@ class Work:
 def best_tile(work: Work, cpu: Cpu) -> Tile:
     """The tile with the least cost.
 
-    The cost of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle), by the latency of a
-    multiplication (four cycles) and by what comes from the second level cache; what overlaps with the next tile is
-    computed twice. A large result costs more to write where it is written in short pieces.
+    The cost of a tile is bound by its multiplications (two a cycle), by its loads (two a cycle), by
+    the latency of a multiplication (four cycles) and by what comes from the second level cache;
+    what overlaps with the next tile is computed twice. A large result costs more to write in short
+    pieces.
     """
     return min(_tiles(work, cpu), key=lambda t: (_cost(t, work, cpu), -t.rows * t.vectors))
 
@@ -185,7 +186,7 @@ class Accumulators:
         return [tirx.AllocBuffer(self.buffer), *(self._set(r, v, first) for r, v in self.each())]
 
     def ahead(self, at: Callable[[int], list[Any]], column: Any, columns: int) -> list[Any]:
-        """Fetch the memory that the results go to while they are summed up; arguments as for `finish`."""
+        """Fetch the memory that the results go to; arguments as for `finish`."""
         width = self.tile.lanes
         if self.tile.vectors > _NARROW:
             return []
@@ -208,9 +209,12 @@ class Accumulators:
         return self._set(row, vector, own + value)
 
     def multiply(
-        self, rows: Callable[[int], Any], columns: Callable[[int], Any], only: Sequence[int] | None = None
+        self,
+        rows: Callable[[int], Any],
+        columns: Callable[[int], Any],
+        only: Sequence[int] | None = None,
     ) -> Any:
-        """One step of the reduction: each row's number times each vector of the panel; `only` names the rows."""
+        """Add each row's number times each vector of the panel; `only` names the rows."""
         lanes = self.tile.lanes
         wanted = range(self.tile.rows) if only is None else only
         return seq(
@@ -220,7 +224,7 @@ class Accumulators:
         )
 
     def finish(self, at: Callable[[int], list[Any]], column: Any, columns: int) -> list[Any]:
-        """Store the results: row `r` goes to the indices `at(r)`, from `column` on, at most `columns` of them."""
+        """Store the results: row `r` goes to `at(r)`, from `column` on, at most `columns`."""
         return [self._write(r, v, at(r), column, columns) for r, v in self.each()]
 
     def _write(self, row: int, vector: int, at: list[Any], column: Any, columns: int) -> Any:
@@ -245,7 +249,7 @@ class Accumulators:
 
 
 def panel_start(panel: Any, tile: Tile, columns: int) -> Any:
-    """The first column of a panel; the last panel overlaps the one before where the columns do not divide."""
+    """The first column of a panel; the last one overlaps where the columns do not divide."""
     if columns <= tile.panel:
         return const(0, INDEX)
     if columns % tile.panel == 0:

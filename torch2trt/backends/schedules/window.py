@@ -1,6 +1,7 @@
-"""Windows that move over images: which of their rows and columns lie in the image, and which in its padding.
+"""Windows that move over images: what of them lies in the image, and what in its padding.
 
-A window that hangs over the edge leaves out what lies in the padding, so the image need not be copied to pad it.
+A window that hangs over the edge leaves out what lies in the padding, so the image need not be
+copied to pad it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Window:
         return tuple(Span(run[0], len(run), *key) for key, run in runs if key[1])
 
     def strips(self, width: int) -> list[tuple[int, int, tuple[Span, ...]]]:
-        """Runs of tiles of a row that see the image alike: the first tile, their number, the spans of all."""
+        """Runs of tiles of a row that see the image alike: the first, their number, the spans."""
         extent = self.out[1]
         lefts = [min(i * width, extent - width) for i in range(-(-extent // width))]
         runs = groupby(range(len(lefts)), key=lambda i: self.spans(lefts[i], width))
@@ -98,7 +99,9 @@ class Window:
     def across(self, width: int, body: Callable[[Any, tuple[Span, ...]], Any]) -> Iterator[Any]:
         """The statements `body(left, spans)` for all tiles of a row."""
         for first, count, spans in self.strips(width):
-            yield loop(count, lambda i, f=first, s=spans: body(tile_start(i + f, width, self.out[1]), s))
+            yield loop(
+                count, lambda i, f=first, s=spans: body(tile_start(i + f, width, self.out[1]), s)
+            )
 
 
 def padded(x: Any, padding: Sequence[int], value: float = 0.0) -> Any:
@@ -117,7 +120,7 @@ def padded(x: Any, padding: Sequence[int], value: float = 0.0) -> Any:
 
 
 def uncovered(parts: Anchored, source: Any, tall: int, wide: int) -> tuple[Anchored, Any, Window]:
-    """The function without the padding of `source` where tiles of `tall` x `wide` pixels can do without.
+    """The function without the padding of `source` where tiles of that size can do without it.
 
     Returns:
         The parts that remain, the buffer of the image, and the window over it.
