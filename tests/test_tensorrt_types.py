@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
 import pytest
 import torch
 from case import assert_same
@@ -242,3 +243,28 @@ def test_float32_results_beside_float16_are_warned_of(weak, caplog):
         assert not caplog.messages
         context.finish([context.unary("exp", x)], ["precise"])
     assert ["'precise'" in message for message in caplog.messages] == [True]
+
+
+def test_the_maximum_of_minus_infinity_is_infinite_without_infinite_constants_behind_it(
+    weak, monkeypatch
+):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    x = torch.tensor([-3.0, 1.0, -torch.inf, -torch.inf, -1e38, 2.0]).reshape(1, 1, 1, 6)
+    filled = context.where(
+        context.literal(torch.ones(1, 1, 1, 6, dtype=torch.bool)),
+        context.input("x", tuple(x.shape), torch.float32),
+        context.literal(torch.tensor(-torch.inf)),
+    )
+    before = network.num_layers
+    pooled = context.max_pool(filled, (1, 2), (1, 2), (0, 0), (1, 1), False)
+    context.finish([pooled], ["y"])
+    monkeypatch.undo()
+    assert simulate(network, [x])["y"].flatten().tolist() == [1.0, -torch.inf, 2.0]
+    numbers = []
+    for at, kind in enumerate(_kinds(network)[before:], start=before):
+        if kind == "CONSTANT":
+            layer = network.get_layer(at)
+            layer.__class__ = trt.IConstantLayer
+            numbers.append(layer.weights)
+    assert len(numbers) == 2 and all(np.isfinite(number).all() for number in numbers)

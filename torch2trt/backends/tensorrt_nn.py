@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,9 @@ from .tensorrt_base import FLOATS, INTS
 from .tensorrt_intconv import IntConvMixin
 from .tensorrt_reduce import extreme
 
-_POOL_OF_NOTHING = -1e38  # what the float32 maximum of 8.6 starts from
+# The float32 maximum of 8.6 starts from -1e38. What is about that becomes infinite in a product, for
+# generated code of 8.6 may hold a number like -1e38 in place of an infinite constant, too.
+_POOL_OF_NOTHING, _TO_INFINITY = -9.9e37, 1e10
 
 
 class NetworkMixin(IntConvMixin):
@@ -185,7 +186,7 @@ class NetworkMixin(IntConvMixin):
         y = self._pool_layer("MAX", x, kernel, stride, padding, after)
         if not self._weakly_typed or x.name not in self._infinite or self.dtype(x) != torch.float32:
             return y
-        lowest = self.number(-math.inf, torch.float32, self.rank(y))
+        lowest = self._with("PROD", y, _TO_INFINITY)
         return self._select(self._with("GREATER", y, _POOL_OF_NOTHING), y, lowest)
 
     def avg_pool(

@@ -113,12 +113,9 @@ class Compiled:
             rule = self.rules.get(step.name, "") if step.kind == "kernel" else step.kind
             _, calls, before = rows.get(step.name, (rule, 0, 0.0))
             rows[step.name] = rule, calls + 1, before + seconds
+        rows = {name: row for name, row in rows.items() if row[0] != "view"}  # no work of theirs
         whole = sum(seconds for _, _, seconds in rows.values()) or 1.0
-        made = [
-            Row(n, rule, calls, s, s / whole)
-            for n, (rule, calls, s) in rows.items()
-            if rule != "view"
-        ]
+        made = [Row(n, rule, calls, s, s / whole) for n, (rule, calls, s) in rows.items()]
         return sorted(made, key=lambda row: -row.seconds)
 
 
