@@ -32,7 +32,7 @@ _TACTIC_LIBRARIES = {
     "CUDNN": (("libcudnn.so.8",), "cudnnGetVersion"),
 }
 
-# In a CUDA graph layers beside each other cost the host nothing; TensorRT takes what it has use for.
+# In a CUDA graph layers beside each other cost the host nothing; TensorRT takes what it can use.
 GRAPH_STREAMS = 7
 
 

@@ -144,9 +144,9 @@ class Engine:
         """
         if not trt_api.can_run():
             raise BackendUnavailableError(
-                f"a TensorRT engine cannot be loaded here: {trt_api.why_not_run()}. Without a GPU,"
-                " `torch2trt.simulate` evaluates the network and `build` makes the engine file ahead"
-                " of time."
+                f"a TensorRT engine cannot be loaded here: {trt_api.why_not_run()}. Without a"
+                " GPU, `torch2trt.simulate` evaluates the network and `build` makes the engine"
+                " file ahead of time."
             )
         index = cuda_index(device)
         runtime = trt_api.trt().Runtime(trt_api.logger())

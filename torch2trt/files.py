@@ -83,7 +83,10 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the exclusive lock file `path`; other processes and threads wait. It ends with its process."""
+    """Hold the exclusive lock file `path`; other processes and threads wait.
+
+    The lock ends with its process.
+    """
     import fcntl
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -13,8 +13,8 @@ from .tensorrt_base import FLOATS, INTS
 from .tensorrt_intconv import IntConvMixin
 from .tensorrt_reduce import extreme
 
-# The float32 maximum of 8.6 starts from -1e38. What is about that becomes infinite in a product, for
-# generated code of 8.6 may hold a number like -1e38 in place of an infinite constant, too.
+# The float32 maximum of 8.6 starts from -1e38. What is about that becomes infinite in a product,
+# for generated code of 8.6 may hold a number like -1e38 in place of an infinite constant, too.
 _POOL_OF_NOTHING, _TO_INFINITY = -9.9e37, 1e10
 
 
