@@ -1,4 +1,7 @@
-"""Loop schedules that make TVM's code for CPUs fast: `compile_cpu` takes a Relax module to a `Compiled`."""
+"""Loop schedules that make TVM's code for CPUs fast.
+
+`compile_cpu` takes a Relax module to a `Compiled`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def compile_cpu(mod: Any, target: Any = None, params: Iterable[torch.Tensor] = (
     """Compile `main` of a Relax module for the CPU.
 
     Args:
-        mod: its `main` takes `num_input` inputs (an attribute of the function) and then every weight.
+        mod: its `main` takes `num_input` inputs (an attribute of the function), then every weight.
         target: a TVM target; that of this machine by default.
         params: the weights, in the order of the function's parameters; see ``Compiled.prepare``.
     """

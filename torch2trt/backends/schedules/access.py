@@ -1,4 +1,7 @@
-"""How a stage reads its operands: what runs along memory, what may run as one loop, what is chosen by ranges."""
+"""How a stage reads its operands.
+
+What runs along memory, what may run as one loop, and what is chosen by ranges.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _MOST_PIECES = 80  # ranges of an axis that get a loop of their own
 
 
 def plain_update(stage: Stage) -> bool:
-    """Whether the update combines the buffer itself with one new value, so that parts may be combined later."""
+    """Whether the update combines the buffer itself with one new value.
+
+    Then it can be done in parts that are combined later.
+    """
     value = stage.value
     if type(value) not in (tirx.Add, tirx.Max, tirx.Min, tirx.Mul):
         return False
@@ -59,7 +65,10 @@ def _uses(expr: Any, axis: Any) -> bool:
 
 
 def contiguous_reduction(stage: Stage, drop: int) -> bool:
-    """Whether the last reduction axis runs along memory and the last axis behind the first `drop` does not."""
+    """Whether the last reduction axis runs along memory.
+
+    The last axis behind the first `drop` must not do so.
+    """
     if not _reads_along(stage, stage.reduce[-1]):
         return False
     free = stage.axes[drop:]
@@ -79,7 +88,10 @@ def transposed_axis(stage: Stage, drop: int, split: int) -> int | None:
 
 
 def flat_from(stage: Stage, drop: int) -> int:
-    """The first axis from which on all axes can run as one: every read follows them all, or none of them."""
+    """The first axis from which on all axes can run as one.
+
+    Every read follows all of them, or none.
+    """
     last = len(stage.axes) - 1
     split = max(last, drop)
     if drop > last:
@@ -93,7 +105,10 @@ def flat_from(stage: Stage, drop: int) -> int:
 
 
 def pieces(stage: Stage) -> list[tuple[int, int, Any]]:
-    """The ranges of the last axis in which all choices by it alone are the same, with the value in each."""
+    """The ranges of the last axis in which all choices by it alone are the same.
+
+    Each range comes with the value in it.
+    """
     axis, extent = stage.axes[-1], stage.extents[-1]
     cuts = {0, extent}
     for node in nodes(stage.value):
@@ -106,7 +121,10 @@ def pieces(stage: Stage) -> list[tuple[int, int, Any]]:
 
 
 def _split(value: Any, axis: Any, cuts: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
-    """The ranges between `cuts` with the value in each; halving keeps the work for long chains of choices low."""
+    """The ranges between `cuts` with the value in each.
+
+    Halving keeps the work for long chains of choices low.
+    """
     low, high = cuts[0], cuts[-1]
     value = _chosen(value, axis, low, high)
     if len(cuts) == 2:

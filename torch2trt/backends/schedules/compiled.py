@@ -22,7 +22,7 @@ _ALIGNMENT = 64  # bytes; the generated code takes it for granted
 
 
 class Compiled:
-    """A function compiled for the CPU: its executable, its weights packed, and which rule served what.
+    """A function compiled for the CPU: its executable, packed weights, and which rule served what.
 
     Args:
         executable: the virtual machine's executable.
@@ -56,10 +56,11 @@ class Compiled:
         self._weights: tuple[Any, ...] = ()
 
     def prepare(self, params: Iterable[torch.Tensor]) -> list[Any]:
-        """Pack `params` and use them from the next call on; also to be called when they have changed.
+        """Pack `params` and use them from the next call on; also to be called when they change.
 
         Args:
-            params: the weights, in the order of the function's parameters. Each is let go as soon as it is packed.
+            params: the weights, in the order of the function's parameters. Each is let go as soon
+                as it is packed.
 
         Returns:
             The packed weights, in the order in which the compiled function takes them.
@@ -76,7 +77,7 @@ class Compiled:
         return weights
 
     def __call__(self, *inputs: Any) -> Any:
-        """Run with the packed weights, on PyTorch's threads; the outputs are memory of their own."""
+        """Run with the packed weights on PyTorch's threads; the outputs are memory of their own."""
         self._ready()
         return self._main(*inputs, *self._weights)
 
@@ -121,7 +122,8 @@ class Compiled:
         """Read what `save` wrote.
 
         Raises:
-            Torch2TrtError: the file is something else, or this machine lacks instructions that the code uses.
+            Torch2TrtError: the file is something else, or this machine lacks instructions that the
+                code uses.
         """
         import tvm
 
@@ -131,7 +133,8 @@ class Compiled:
         missing = target.missing()
         if missing:
             raise Torch2TrtError(
-                f"{os.fspath(path)}: the code is for {target.text} and uses {', '.join(missing)}, which this CPU lacks"
+                f"{os.fspath(path)}: the code is for {target.text} and uses {', '.join(missing)},"
+                " which this CPU lacks"
             )
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "program.so"
@@ -167,7 +170,9 @@ def _library(executable: Any) -> torch.Tensor:
         try:
             executable.export_library(str(library))
         except (RuntimeError, OSError) as error:
-            raise Torch2TrtError(f"the code could not be linked by a C compiler: {error}") from error
+            raise Torch2TrtError(
+                f"the code could not be linked by a C compiler: {error}"
+            ) from error
         return torch.frombuffer(bytearray(library.read_bytes()), dtype=torch.uint8)
 
 

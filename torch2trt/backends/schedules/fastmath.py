@@ -1,7 +1,8 @@
 """Elementary functions as arithmetic that the compiler can put into vectors, exact to about 2e-7.
 
-The coefficients are least-maximum fits of the relative error in float64: `erf` as x P(x^2) / Q(x^2) on [0, 4], `exp` as
-1 + r + r^2 P(r) on [-ln(2)/2, ln(2)/2], `tanh` as x + x^3 P(x^2) on [0, 0.625].
+The coefficients are least-maximum fits of the relative error in float64: `erf` as
+x P(x^2) / Q(x^2) on [0, 4], `exp` as 1 + r + r^2 P(r) on [-ln(2)/2, ln(2)/2], `tanh` as
+x + x^3 P(x^2) on [0, 0.625].
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def vectorisable(expr: Any) -> Any:
-    """`expr` with what has no vector code replaced: float32 calls of the mathematical library, loads of bools.
+    """`expr` with what has no vector code replaced.
+
+    That is float32 calls of the mathematical library, and loads of bools.
 
     Raises:
         Unschedulable: bfloat16 is computed; TVM legalises it, but not where a name is bound to it.
@@ -97,7 +100,10 @@ def _power_of_e(b: Any, halvings: int = 0) -> Any:
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x)); 0 where the exponential is above 2^127.5, for 2^128 has the bits of infinity."""
+    """1 / (1 + exp(-x)).
+
+    It is 0 where the exponential is above 2^127.5, for 2^128 has the bits of infinity.
+    """
     bounded = _bounded(const(0.0) - x, _EXP_LOW, 89.0)
     return _let(bounded, lambda b: const(1.0) / (const(1.0) + _power_of_e(b)))
 

@@ -1,7 +1,7 @@
-"""The rule that serves every function: its stages one by one, or together where they hand each other rows.
+"""The rule that serves every function: its stages one by one, or together where they hand on rows.
 
-Stages that share their leading loops (softmax, normalisation) run row by row, with the rows between them in a buffer of
-the thread.
+Stages that share their leading loops (softmax, normalisation) run row by row, with the rows between
+them in a buffer of the thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def emit(stages: Sequence[Stage], program: Program, cpu: Cpu) -> list[Any]:
 
 
 def _run(stages: Sequence[Stage], position: int, cpu: Cpu) -> tuple[int, int]:
-    """How many stages from `position` on run row by row together, and how many leading axes they share."""
+    """How many stages from `position` on run row by row together.
+
+    The second number is how many leading axes they share.
+    """
     count, shared = 1, len(stages[position].extents)
     while position + count < len(stages):
         run = stages[position : position + count]

@@ -1,8 +1,10 @@
-"""The first pass: images go channels last, weights become packed arguments, heavy operators become tensor expressions.
+"""The first pass, over the layout of images and the arguments of heavy operators.
 
-A value with three or more dimensions may be held in two forms: as it is (`plain`), and with its second dimension moved
-to the end (`last`). An operator takes the form it likes, and a transposition is emitted only where the other one is
-missing.
+Images go channels last, weights become packed arguments, heavy operators become tensor expressions.
+
+A value with three or more dimensions may be held in two forms: as it is (`plain`), and with its
+second dimension moved to the end (`last`). An operator takes the form it likes, and a transposition
+is emitted only where the other one is missing.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ def handles(*names: str) -> Callable[[Handler], Handler]:
 
 @dataclass
 class Value:
-    """A value of the function: an expression in one or both forms, what to make of a weight, or a tuple."""
+    """A value of the function.
+
+    It is an expression in one or both forms, what to make of a weight, or a tuple.
+    """
 
     plain: Any = None
     last: Any = None
@@ -84,7 +89,10 @@ def to_plain(rank: int) -> list[int]:
 
 
 class Rewriter:
-    """Walks `main` once and writes the new one; `recipes` says how to make its arguments besides the inputs."""
+    """Walks `main` once and writes the new one.
+
+    `recipes` says how to make its arguments besides the inputs.
+    """
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu

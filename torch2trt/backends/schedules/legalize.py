@@ -24,12 +24,12 @@ def _matmul(bb: relax.BlockBuilder, call: Any) -> Any:
 
 
 def _registered(bb: relax.BlockBuilder, call: Any) -> Any:
-    """The legalisation that the operator has outside of this module, which may replace TVM's own."""
+    """The legalisation that the operator has outside this module; it may replace TVM's own."""
     return ir.Op.get(call.op.name).get_attr("FLegalize")(bb, call)
 
 
 def _layer_norm(bb: relax.BlockBuilder, call: Any) -> Any:
-    """Normalisation over trailing axes from the mean of squared differences, which does not cancel."""
+    """Normalisation over trailing axes from the mean of squared differences: nothing cancels."""
     attrs, shape = call.attrs, static_shape(call.args[0])
     axes = sorted(int(a) % len(shape) for a in attrs.axes) if shape else []
     trailing = bool(axes) and axes == list(range(len(shape) - len(axes), len(shape)))

@@ -11,10 +11,13 @@ from . import conv, matmul, sliding
 from .layout import Rewriter, Value, again, handles, static_shape, to_last
 
 _UNARY = [
-    "nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu", "sigmoid", "tanh", "exp",
-    "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square", "floor", "ceil", "round", "sign", "astype",
+    "nn.relu", "nn.relu6", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu", "nn.selu",
+    "sigmoid", "tanh", "exp", "erf", "sqrt", "rsqrt", "abs", "negative", "log", "clip", "square",
+    "floor", "ceil", "round", "sign", "astype",
 ]  # fmt: skip
-_BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less"]
+_BINARY = [
+    "add", "subtract", "multiply", "divide", "maximum", "minimum", "power", "greater", "less",
+]  # fmt: skip
 _REDUCTIONS = ["mean", "sum", "max", "min"]
 
 _INJECTIVE = 2  # in TVM's numbers, what the operator before takes not in
@@ -48,7 +51,10 @@ def _binary(rw: Rewriter, call: Any, values: list[Value]) -> Value | None:
 
 
 def _is_gate(value: Value) -> bool:
-    """Whether the value is one computed number for each channel; a product with it belongs to what follows."""
+    """Whether the value is one computed number for each channel.
+
+    A product with such a value belongs to what follows.
+    """
     shape = value.shape or ()
     return value.recipe is None and len(shape) == 4 and prod(shape[2:]) == 1 < shape[1]
 

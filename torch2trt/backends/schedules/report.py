@@ -14,8 +14,8 @@ class Row:
 
     Attributes:
         function: the fused function, named after the operators in it.
-        rule: the rule that served it; "general" is the one for what has no vector code, "none" means it is not
-            scheduled.
+        rule: the rule that served it; "general" is the one for what has no vector code, "none"
+            means it is not scheduled.
         calls: how often one run calls it.
         seconds: the time of all its calls in one run.
         share: `seconds` as a part of the time of all functions.
@@ -47,7 +47,10 @@ class Stopwatch:
 
 
 def measure(vm: Any, run: Callable[[], Any], rules: Mapping[str, str], repeats: int) -> list[Row]:
-    """Run `repeats` times under a stopwatch that stays in `vm`; the rows, the slowest function first."""
+    """Run `repeats` times under a stopwatch that stays in `vm`.
+
+    The rows come with the slowest function first.
+    """
     run()
     watch = Stopwatch()
     vm.set_instrument(watch)

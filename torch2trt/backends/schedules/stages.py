@@ -1,4 +1,7 @@
-"""A fused tensor-IR function as a list of stages, each `buffer[spatial indices] = value`, and their inlining."""
+"""A fused tensor-IR function as a list of stages, and their inlining.
+
+Each stage is `buffer[spatial indices] = value`.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,10 @@ def _stage_of_block(block: Any, values: Sequence[Any], extents: dict[Any, int]) 
 
 
 def follows(indices: Sequence[Any], axes: Sequence[Any], extents: Sequence[int]) -> bool:
-    """Whether a read takes each index from the axis at its place; the index of an axis of extent one is zero."""
+    """Whether a read takes each index from the axis at its place.
+
+    The index of an axis of extent one is zero.
+    """
     return len(indices) == len(axes) and all(
         i.same_as(a) or (n == 1 and _is_zero(i))
         for i, a, n in zip(indices, axes, extents, strict=True)
@@ -175,8 +181,8 @@ def _is_true(value: Any) -> bool:
 def inline(program: Program, keep: Callable[[Stage], bool] = lambda stage: False) -> Program:
     """The program with every cheap or once-read plain stage put into its readers.
 
-    `keep` names the stages that stay, besides outputs and reductions. A dear stage stays too where its readers would
-    evaluate it more often than it has elements.
+    `keep` names the stages that stay, besides outputs and reductions. A dear stage stays too where
+    its readers would evaluate it more often than it has elements.
     """
     stages = list(program.stages)
     position = 0
@@ -204,7 +210,10 @@ def reads(stage: Stage, buffer: Any) -> list[Any]:
 
 
 def _inlined(reader: Stage, producer: Stage) -> Any:
-    """The value of `reader` with that of `producer` in it; what is read twice at the same place has a name."""
+    """The value of `reader` with that of `producer` in it.
+
+    What is read twice at the same place has a name.
+    """
     shared = None
     if len(_at_own_place(reader, producer)) > 1:
         shared = tirx.Var("shared", producer.value.ty.dtype)

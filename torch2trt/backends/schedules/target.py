@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 _INSTRUCTIONS = re.compile(r"(sse|ssse|avx|fma|f16c|bmi|amx|neon|sve|sme|dotprod|i8mm)[\w.-]*$")
-_RESTRICTIONS = {"default": ("x86-64", "sse2"), "avx2": ("core-avx2", "avx2")}  # with a feature that it needs
+# LLVM's name for each restriction, with a feature that it needs.
+_RESTRICTIONS = {"default": ("x86-64", "sse2"), "avx2": ("core-avx2", "avx2")}
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -58,8 +59,8 @@ class CodeTarget:
 def host_target(mcpu: str | None = None, cores: int | None = None) -> Any:
     """The TVM target of this machine, or of the processor that LLVM calls `mcpu`.
 
-    Where the environment variable `ATEN_CPU_CAPABILITY` restricts PyTorch to fewer instructions than this machine has,
-    the target keeps to them too.
+    Where the environment variable `ATEN_CPU_CAPABILITY` restricts PyTorch to fewer instructions
+    than this machine has, the target keeps to them too.
 
     Args:
         mcpu: LLVM's name of a processor, such as "core-avx2"; this machine's by default.
@@ -78,7 +79,10 @@ def host_target(mcpu: str | None = None, cores: int | None = None) -> Any:
 
 
 def _restriction() -> str | None:
-    """LLVM's name of the processor that PyTorch was told to use the instructions of; None without such a wish."""
+    """LLVM's name of the processor that PyTorch was told to use the instructions of.
+
+    It is None without such a wish.
+    """
     name, needed = _RESTRICTIONS.get(os.environ.get("ATEN_CPU_CAPABILITY", ""), (None, ""))
     return name if needed in host_features() else None
 

@@ -14,9 +14,9 @@ SERIAL, PARALLEL = ForKind.SERIAL, ForKind.PARALLEL
 VECTORIZED, UNROLLED = ForKind.VECTORIZED, ForKind.UNROLLED
 
 _BINARY = (
-    tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max, tirx.EQ,
-    tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or, tirx.LShift, tirx.RShift, tirx.BitwiseAnd,
-    tirx.BitwiseOr, tirx.BitwiseXor,
+    tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,
+    tirx.Max, tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or, tirx.LShift,
+    tirx.RShift, tirx.BitwiseAnd, tirx.BitwiseOr, tirx.BitwiseXor,
 )  # fmt: skip
 
 
