@@ -1,4 +1,4 @@
-"""Engine files: what loading says of damaged and foreign ones, and that none of them is a pickle."""
+"""Engine files: what loading says of damaged and foreign ones, and that none is a pickle."""
 
 import _pickle
 import ast

@@ -1,4 +1,4 @@
-"""What may happen while files are written: killed writers, full disks, several processes at once."""
+"""What may happen while files are written: killed writers, full disks, processes at once."""
 
 import json
 import logging

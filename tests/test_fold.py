@@ -24,7 +24,8 @@ def kinds(graph):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_same_numbers_without_the_norm(dims, affine, bias):
     conv = getattr(nn, f"Conv{dims}d")(4, 6, 3, groups=2, bias=bias)
-    module = seeded(nn.Sequential(conv, getattr(nn, f"BatchNorm{dims}d")(6, affine=affine), nn.ReLU()))
+    norm = getattr(nn, f"BatchNorm{dims}d")(6, affine=affine)
+    module = seeded(nn.Sequential(conv, norm, nn.ReLU()))
     x = torch.randn(2, 4, *[5] * dims)
     graph = folded(module, x)
     assert "aten::batch_norm" not in kinds(graph)
@@ -53,7 +54,11 @@ class ReadTwice(nn.Module):
 
 @pytest.mark.parametrize(
     "module",
-    [ReadTwice(), nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3))],
+    [
+        ReadTwice(),
+        nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)),
+    ],
     ids=["read twice", "transposed", "no convolution"],
 )
 def test_left_alone(module):

@@ -1,4 +1,7 @@
-"""torchvision's classification models: all of them define a network on both backends, a choice of them is run."""
+"""torchvision's classification models.
+
+All of them define a network on both backends; a choice of them is run.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,18 @@ models = torchvision.models
 
 
 def with_statistics(module: nn.Module) -> nn.Module:
-    """The module in eval mode with seeded statistics, scales and biases, none of which may be left out unnoticed."""
+    """The module in eval mode with seeded statistics, scales and biases.
+
+    None of these may be left out unnoticed.
+    """
     generator = torch.Generator().manual_seed(0)
     for owner in module.modules():
         norm = isinstance(owner, (nn.BatchNorm2d, nn.LayerNorm))
-        for name, value in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
-            if value.is_floating_point() and (norm or name == "layer_scale" or not bool(value.any())):
-                positive = name == "running_var" or (norm and name == "weight") or name == "layer_scale"
+        parameters = owner.named_parameters(recurse=False)
+        for name, value in [*parameters, *owner.named_buffers(recurse=False)]:
+            scale = name == "layer_scale"
+            if value.is_floating_point() and (norm or scale or not bool(value.any())):
+                positive = name == "running_var" or (norm and name == "weight") or scale
                 noise = torch.rand(value.shape, generator=generator) * 0.4
                 value.data.copy_(noise + 0.8 if positive else noise - 0.2)
     return module.eval()
@@ -37,8 +45,11 @@ def with_statistics(module: nn.Module) -> nn.Module:
 
 def swin(version: str) -> nn.Module:
     """A small Swin transformer whose windows are shifted and padded."""
-    blocks = {"v1": {}, "v2": {"block": models.swin_transformer.SwinTransformerBlockV2,
-                               "downsample_layer": models.swin_transformer.PatchMergingV2}}[version]  # fmt: skip
+    v2 = {
+        "block": models.swin_transformer.SwinTransformerBlockV2,
+        "downsample_layer": models.swin_transformer.PatchMergingV2,
+    }
+    blocks = {"v1": {}, "v2": v2}[version]
     return models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [5, 5], num_classes=10, **blocks)
 
 
@@ -99,7 +110,7 @@ def test_numbers(name: str, run: Callable):
     assert_same(run(case.program, inputs), expected, rtol=1e-5)
 
 
-# ---- all models ------------------------------------------------------------------------------------------------------
+# ---- all models ----------------------------------------------------------------------------------
 INPUT_SIZES = {"inception_v3": 75, "maxvit_t": 224}
 ALL = models.list_models(module=models)
 
@@ -146,7 +157,9 @@ def test_defines(name: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "swin", "vision_transformer"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "swin", "vision_transformer"]
+)
 def test_builds(name: str):
     """TensorRT accepts the network and builds an engine."""
     from torch2trt.build import build_engine

@@ -1,4 +1,4 @@
-"""``RelaxContext`` as a whole: parameters, outputs, symbolic dimensions, raw expressions, refusals."""
+"""``RelaxContext`` as a whole: parameters, outputs, symbolic dimensions, expressions, refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from torch2trt.backends.relax import RelaxContext  # noqa: E402
 from torch2trt.errors import UnsupportedOpError  # noqa: E402
 
 
-def evaluate(context: RelaxContext, outputs: Sequence[Any], *inputs: torch.Tensor) -> list[torch.Tensor]:
+def evaluate(
+    context: RelaxContext, outputs: Sequence[Any], *inputs: torch.Tensor
+) -> list[torch.Tensor]:
     return compile_and_run(context, outputs, inputs)
 
 
@@ -47,7 +49,8 @@ def test_weights_are_parameters_in_order_and_given_once() -> None:
     assert context.constant(first.detach()).same_as(context.constant(first))
     y = context.matmul(y, context.permute(context.constant(second, "weight"), [1, 0]))
     module = context.finish([y])
-    assert [v is t for v, t in zip(context.tvm_weight_dict.values(), [first, second])] == [True, True]
+    kept = context.tvm_weight_dict.values()
+    assert [v is t for v, t in zip(kept, [first, second])] == [True, True]
     main = module["main"]
     assert int(main.attrs["num_input"]) == 1
     names = [p.name for p in main.params]
@@ -94,7 +97,8 @@ def test_raw_expressions_of_user_handlers() -> None:
         and not context.is_tensor(tvm.tirx.Var("n", "int64"))
         and not context.is_tensor(rand(2))
     )
-    assert context.is_dim(tvm.tirx.Var("n", "int64")) and not context.is_dim(x) and not context.is_dim(3)
+    assert context.is_dim(tvm.tirx.Var("n", "int64"))
+    assert not context.is_dim(x) and not context.is_dim(3)
     y = context.normalize(raw)
     assert context.shape(y) == (4, 3) and context.dtype(y) == F32
     parts = context.normalize(context.op("split")(x, 2, 0))

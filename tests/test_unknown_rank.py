@@ -1,4 +1,4 @@
-"""Outputs of which TensorRT 8.6 does not tell even the number of dimensions before they have run."""
+"""Outputs of which TensorRT 8.6 tells not even the number of dimensions before they have run."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The engine cache on a GPU: what it loads, what it builds again, and refit against a fresh build."""
+"""The engine cache on a GPU: what it loads, what it builds again, refit against a fresh build."""
 
 import logging
 
@@ -48,7 +48,8 @@ def exact_pytorch():
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)).cuda().eval()
+    layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)
+    return nn.Sequential(*layers).cuda().eval()
 
 
 def wrap(model, cache, **options):
@@ -94,7 +95,8 @@ def test_a_full_disk_costs_a_warning(folder, builds, caplog, monkeypatch):
 
     monkeypatch.setattr("torch2trt.container.write_atomic", full)
     monkeypatch.setattr("torch2trt.build.write_atomic", full)
-    model, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh()).cuda().eval(), torch.randn(2, 4, device="cuda")
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh()).cuda().eval()
+    x = torch.randn(2, 4, device="cuda")
     with caplog.at_level(logging.WARNING, "torch2trt"):
         same(wrap(model, folder)(x), model(x).detach())
     assert len(builds) == 1 and "was not stored in the cache" in caplog.text

@@ -110,6 +110,7 @@ CASES = [
     case("max_pool3d", lambda x: F.max_pool3d(x, 2, 2, 1, ceil_mode=True), (1, 2, 4, 5, 6)),
     case("max_pool2d_infinite", lambda x: F.max_pool2d(x.masked_fill(x < 0, float("-inf")), 2, 1),
          (1, 2, 4, 4), oracle="same"),
-    case("masked_fill_infinite", lambda x: (x.masked_fill(x < 0, float("-inf")), x.masked_fill(x > 0, float("inf"))),
+    case("masked_fill_infinite", lambda x: (x.masked_fill(x < 0, float("-inf")),
+                                            x.masked_fill(x > 0, float("inf"))),
          (3, 5), oracle="same"),
 ]  # fmt: skip

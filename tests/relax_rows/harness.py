@@ -89,7 +89,7 @@ def run_rows(rows: Sequence[Row]) -> dict[str, list[torch.Tensor]]:
 
 @lru_cache
 def group_results(group: str) -> dict[str, list[torch.Tensor]]:
-    """All rows of a family from one module; none where that does not build: then each has its own."""
+    """All rows of a family from one module, none where it does not build: then each has its own."""
     try:
         return run_rows([case for case in ROWS if case.group == group])
     except Exception:

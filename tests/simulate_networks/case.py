@@ -67,7 +67,7 @@ _HELD: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 
 
 class _Holding:
-    """A network that keeps what its layers are made from; TensorRT 8.6 reads the arrays when it builds."""
+    """A network that keeps what its layers are made of; TensorRT 8.6 reads it when it builds."""
 
     def __init__(self, network: Any):
         self._network = network
