@@ -1,7 +1,7 @@
-"""Loops for one stage, whatever it computes: parallel over the outer loops, vectors along the inner one.
+"""Loops for one stage, whatever it computes: the outer ones in parallel, the inner one in vectors.
 
-The last vector of a row that does not divide by the vector width overlaps the one before: it writes the same values
-again, so no scalar remainder is needed.
+The last vector of a row that does not divide by the vector width overlaps the one before: it writes
+the same values again, so no scalar remainder is needed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ from .tir import (
     unravel,
 )
 
-_PARALLEL_WORK = 16384  # element operations below which starting the other threads costs more than it saves
+# Element operations below which starting the other threads costs more than it saves.
+_PARALLEL_WORK = 16384
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the part of a buffer that is kept lies: `head` takes the place of its first `drop` indices in `buffer`."""
+    """Where the part of a buffer that is kept lies.
+
+    `head` takes the place of its first `drop` indices in `buffer`.
+    """
 
     buffer: Any
     drop: int
@@ -151,7 +155,7 @@ class Emitter:
         parts: list[tuple[int, int, Any]],
         parallel: bool,
     ) -> Any:
-        """A stage whose value is chosen by ranges of the last axis: one vector loop for each range."""
+        """A stage whose value is chosen by ranges of its last axis: one vector loop for each."""
 
         def piece(indices: list[Any], low: int, high: int, value: Any) -> Any:
             count, lanes, start = self.vectors(high - low, self.cpu.lanes)
@@ -202,7 +206,7 @@ class Emitter:
         at: Callable[[Any], list[Any]],
         reduced: Callable[[Any], list[Any]],
     ) -> Any:
-        """Update `lanes` partial results from `offset` on; both indices are functions of the lane."""
+        """Update `lanes` partial results from `offset` on; the indices depend on the lane."""
 
         def lane(i: Any) -> Any:
             binding = dict(zip(stage.axes, at(i), strict=True))
@@ -230,15 +234,21 @@ class Emitter:
                 return lambda i: [*prefix, *indices[:-1], base + part + i]
 
             def update(reduced: list[Any]) -> Any:
-                return seq(self._accumulate(stage, acc, p, lanes, at(p), lambda i: reduced) for p in parts)
+                return seq(
+                    self._accumulate(stage, acc, p, lanes, at(p), lambda i: reduced) for p in parts
+                )
 
             def write(part: int) -> Any:
                 return loop(
-                    lanes, lambda i: self.store(stage, at(part)(i), load(acc, [part + i])), VECTORIZED, "lane"
+                    lanes,
+                    lambda i: self.store(stage, at(part)(i), load(acc, [part + i])),
+                    VECTORIZED,
+                    "lane",
                 )
 
             start_values = _filled(acc, stage.init, parts, lanes)
-            return seq([tirx.AllocBuffer(acc), *start_values, loops(stage.reduce_extents, update), *map(write, parts)])
+            reduction = loops(stage.reduce_extents, update)
+            return seq([tirx.AllocBuffer(acc), *start_values, reduction, *map(write, parts)])
 
         return self.grid([*stage.extents[drop:-1], count // unroll], body, parallel)
 
@@ -255,15 +265,22 @@ class Emitter:
             at = [*prefix, *indices]
 
             def update(first: Any, part: int, width: int, reduced: list[Any]) -> Any:
-                return self._accumulate(stage, acc, part, width, lambda i: at, lambda i: [*reduced, first + i])
+                return self._accumulate(
+                    stage, acc, part, width, lambda i: at, lambda i: [*reduced, first + i]
+                )
 
             def row(reduced: list[Any]) -> Any:
                 steps = [
-                    loop(whole, lambda c: seq(update(c * step + p, p, lanes, reduced) for p in parts))
+                    loop(
+                        whole, lambda c: seq(update(c * step + p, p, lanes, reduced) for p in parts)
+                    )
                     if whole
                     else None
                 ]
-                steps += [update(whole * step + p, p, lanes, reduced) for p in range(0, rest - tail, lanes)]
+                steps += [
+                    update(whole * step + p, p, lanes, reduced)
+                    for p in range(0, rest - tail, lanes)
+                ]
                 if tail:
                     steps.append(update(const(extent - tail, INDEX), 0, tail, reduced))
                 return seq(steps)
@@ -271,7 +288,9 @@ class Emitter:
             start_values = _filled(acc, stage.init, parts, lanes)
             reduction = loops(stage.reduce_extents[:-1], row)
             result = self.store(stage, at, load(acc, [0]))
-            return seq([tirx.AllocBuffer(acc), *start_values, reduction, *folded(stage, acc, step), result])
+            return seq(
+                [tirx.AllocBuffer(acc), *start_values, reduction, *folded(stage, acc, step), result]
+            )
 
         return self.grid(list(stage.extents[len(prefix) :]), body, parallel)
 

@@ -1,4 +1,7 @@
-"""From a Relax module to an executable: layout, legalisation, fusion, a rule for every fused function, code."""
+"""From a Relax module to an executable.
+
+The steps: layout, legalisation, fusion, a rule for every fused function, code.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ _ONE_AT_A_TIME = threading.Lock()  # the builders of all threads share one stack
 
 @dataclass(frozen=True)
 class Lowered:
-    """What compilation gives: the executable, how to make its arguments, and the rule that served each function."""
+    """What compilation gives.
+
+    It is the executable, how to make its arguments, and the rule that served each function.
+    """
 
     executable: Any
     recipes: tuple[Recipe, ...]
@@ -72,7 +78,7 @@ def _inputs(main: Any) -> tuple[tuple[tuple[int, ...], str], ...]:
 
 
 def fusing(legal: dict[str, Any] | None = None) -> list[Any]:
-    """The passes from Relax operators to fused functions; `legal` replaces some of TVM's lowerings."""
+    """The passes from Relax operators to fused functions; `legal` replaces lowerings of TVM."""
     step = relax.transform
     return [
         step.CanonicalizeBindings(),
@@ -92,7 +98,8 @@ def fusing(legal: dict[str, Any] | None = None) -> list[Any]:
 def _mark_elementwise(mod: Any, context: Any) -> Any:
     """Mark what reads one operand at its own indices and broadcasts the others as elementwise.
 
-    Relax sees less where an axis has extent one, and fuses only what is elementwise into a convolution.
+    Relax sees less where an axis has extent one, and fuses only what is elementwise into a
+    convolution.
     """
     for gvar, func in list(mod.functions_items()):
         if isinstance(func, tirx.PrimFunc) and int((func.attrs or {}).get("op_pattern", -1)) == 1:
@@ -144,7 +151,10 @@ def schedule(mod: Any, cpu: Cpu) -> tuple[Any, dict[str, str]]:
 
 
 def schedule_function(func: Any, cpu: Cpu, program: Program | None = None) -> tuple[Any, str]:
-    """One fused function by the first rule that can serve it, and that rule's name; `program` saves parsing it."""
+    """One fused function by the first rule that can serve it, and that rule's name.
+
+    `program` saves parsing it.
+    """
     try:
         program = program or parse(func)
         stages = tuple(replace(s, value=vectorisable(s.value)) for s in program.stages)
@@ -162,20 +172,27 @@ def schedule_function(func: Any, cpu: Cpu, program: Program | None = None) -> tu
 
 
 def _lowered(func: Any) -> Any:
-    """The function with its loops lowered; done one by one, so that a failure costs one function its rule."""
-    mod = tvm.transform.Sequential(_loop_passes(reuse=not _overlaps(func)))(tvm.IRModule({"main": func}))
+    """The function with its loops lowered.
+
+    It is done one by one, so that a failure costs one function its rule.
+    """
+    passes = tvm.transform.Sequential(_loop_passes(reuse=not _overlaps(func)))
+    mod = passes(tvm.IRModule({"main": func}))
     return mod["main"]
 
 
 def _overlaps(func: Any) -> bool:
-    """Whether some loop writes elements twice, as the last vector of a row does, and may read what stages hand on.
+    """Whether some loop writes elements twice and may read what stages hand on.
 
-    Such a loop must find its input unchanged the second time, so no buffer may take the place of another.
+    The last vector of a row writes elements twice. Such a loop must find its input unchanged the
+    second time, so no buffer may take the place of another.
     """
     statements = list(_statements(func.body))
     buffers = [s for s in statements if isinstance(s, tirx.AllocBuffer) and s.buffer.name != "acc"]
     indices = [index for s in statements if isinstance(s, tirx.BufferStore) for index in s.indices]
-    return len(buffers) > 1 and any(isinstance(node, tirx.Min) for index in indices for node in nodes(index))
+    return len(buffers) > 1 and any(
+        isinstance(node, tirx.Min) for index in indices for node in nodes(index)
+    )
 
 
 def _statements(statement: Any) -> Iterator[Any]:
@@ -187,7 +204,7 @@ def _statements(statement: Any) -> Iterator[Any]:
 
 
 def _outer_loops(func: Any) -> tuple[Any, str]:
-    """The function with the outer spatial loops of each block in parallel, and nothing else changed."""
+    """The function with the outer spatial loops of each block in parallel, the rest unchanged."""
     schedule = s_tir.Schedule(func)
     found = False
     try:
@@ -250,7 +267,10 @@ def _register_pipeline() -> None:
 
 
 def _tir_pipeline() -> Any:
-    """The lowering of tensor IR; what is not scheduled still has blocks, and only that goes through their passes."""
+    """The lowering of tensor IR.
+
+    What is not scheduled still has blocks, and only that goes through their passes.
+    """
     _, finish_host, finish_device = s_tir.pipeline.default_s_tir_pipeline()
     return tvm.transform.module_pass(_lower_loops, opt_level=0), finish_host, finish_device
 
@@ -283,7 +303,10 @@ def _block_passes() -> list[Any]:
 
 
 def _loop_passes(reuse: bool = True) -> list[Any]:
-    """From loops to plain statements; with `reuse`, a buffer may take the memory of one that is not read any more."""
+    """From loops to plain statements.
+
+    With `reuse`, a buffer may take the memory of one that is not read any more.
+    """
     step = tirx.transform
     return [
         step.FlattenBuffer(),
