@@ -73,12 +73,14 @@ def test_dead_nodes_are_dropped():
 def nested(x, pair, *, extra=None, scale=2):
     a, b = pair
     total = x + a * scale + b["b"]
-    return {"total": total if extra is None else total + extra, "rest": (a, [b["b"], None]), "scale": scale}
+    total = total if extra is None else total + extra
+    return {"total": total, "rest": (a, [b["b"], None]), "scale": scale}
 
 
 def test_nested_inputs_and_outputs():
     def make():
-        return (torch.randn(2, 3), (torch.randn(2, 3), {"b": torch.randn(3)})), {"extra": torch.randn(2, 3), "scale": 3}
+        args = torch.randn(2, 3), (torch.randn(2, 3), {"b": torch.randn(3)})
+        return args, {"extra": torch.randn(2, 3), "scale": 3}
 
     args, kwargs = make()
     graph = GraphModule(nested, args, example_kwargs=kwargs)
@@ -131,7 +133,8 @@ def test_verbose_names_scopes_and_shapes(block, capsys):
     x = torch.randn(1, 3, 8, 8)
     GraphModule(block, x)(x, verbose=True)
     printed = capsys.readouterr().out
-    assert "conv._convolution: aten::_convolution(float32[1, 3, 8, 8], float32[4, 3, 3, 3]" in printed
+    start = "conv._convolution: aten::_convolution(float32[1, 3, 8, 8], float32[4, 3, 3, 3]"
+    assert start in printed
     assert "==>> float32[1, 4, 6, 6]" in printed
 
 
@@ -163,19 +166,21 @@ def test_selected_outputs(block):
         graph.select(["nowhere"])
 
 
-# ---- refusals ----------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 def test_wrong_number_of_inputs(block):
     graph = GraphModule(block, torch.randn(1, 3, 8, 8))
-    with pytest.raises(torch2trt.InputMismatchError, match="expected the structure of the example inputs"):
+    message = "expected the structure of the example inputs"
+    with pytest.raises(torch2trt.InputMismatchError, match=message):
         graph(torch.randn(1, 3, 8, 8), torch.randn(1))
 
 
 def test_wrong_rank_and_dtype(block):
     graph = GraphModule(block, torch.randn(1, 3, 8, 8))
     for wrong in (torch.randn(3, 8, 8), torch.ones(1, 3, 8, 8, dtype=torch.int64)):
-        with pytest.raises(torch2trt.InputMismatchError, match="input 0.*expected torch.float32 with 4 dimensions"):
+        message = "input 0.*expected torch.float32 with 4 dimensions"
+        with pytest.raises(torch2trt.InputMismatchError, match=message):
             graph(wrong)
 
 
@@ -249,7 +254,8 @@ def test_unknown_nodes_are_reported_all_at_once():
     with use_context(Recording()), pytest.raises(torch2trt.UnsupportedOpError) as caught:
         graph(Recording.Symbol())
     assert len(caught.value.reasons) == 2
-    assert all("torch2trt_test::unknown in 0 (test_core.py(" in reason for reason in caught.value.reasons)
+    where = "torch2trt_test::unknown in 0 (test_core.py("
+    assert all(where in reason for reason in caught.value.reasons)
     assert torch2trt.current_context().is_torch
 
 
@@ -266,7 +272,8 @@ def test_handler_errors_name_the_node():
 
     try:
         graph = GraphModule(torch.digamma, torch.rand(3))
-        with pytest.raises(torch2trt.ConversionError, match="aten::digamma in the top module.*ValueError: no luck"):
+        message = "aten::digamma in the top module.*ValueError: no luck"
+        with pytest.raises(torch2trt.ConversionError, match=message):
             graph(torch.rand(3))
     finally:
         torch2trt.registry.unregister_node_handler("aten::digamma")
@@ -275,7 +282,8 @@ def test_handler_errors_name_the_node():
 def test_random_constants_are_refused_by_a_backend():
     graph = GraphModule(lambda x: x + torch.rand(3), torch.randn(2, 3))
     assert not torch.equal(graph(torch.zeros(2, 3)), graph(torch.zeros(2, 3)))
-    with use_context(Recording()), pytest.raises(torch2trt.UnsupportedOpError, match="aten::rand.*random numbers"):
+    refused = pytest.raises(torch2trt.UnsupportedOpError, match="aten::rand.*random numbers")
+    with use_context(Recording()), refused:
         graph(Recording.Symbol())
 
 

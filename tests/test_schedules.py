@@ -1,4 +1,4 @@
-"""The CPU schedules: numbers against PyTorch in float64, weights that follow, the report, saving and loading."""
+"""The CPU schedules: numbers against float64, weights that follow, the report, saved files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(compiled: Compiled, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """A small network in Relax and in PyTorch, the shapes of its inputs and weights, and the rule that serves it."""
+    """A network in Relax and in PyTorch, the shapes of its tensors, the rule for it."""
 
     name: str
     build: Callable[..., Any]
@@ -61,21 +61,14 @@ class Case:
 
 
 def conv(
-    rule: str,
-    x: tuple[int, ...],
-    weight: tuple[int, ...],
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Case:
+    rule: str, x: tuple[int, ...], weight: tuple[int, ...], stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Case:  # fmt: skip
     """Convolution, bias and ReLU."""
     sides = [padding, padding] if isinstance(padding, int) else list(padding)
 
     def build(x: Any, w: Any, b: Any) -> Any:
-        y = R.nn.conv2d(
-            x, w, strides=stride, padding=sides, dilation=dilation, groups=groups
-        )
+        y = R.nn.conv2d(x, w, strides=stride, padding=sides, dilation=dilation, groups=groups)
         return R.nn.relu(R.add(y, R.reshape(b, (1, weight[0], 1, 1))))
 
     def reference(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -100,8 +93,9 @@ def product(a: tuple[int, ...], b: tuple[int, ...]) -> Case:
 
 
 def plain(
-    name: str, shape: tuple[int, ...], build: Any, reference: Any, *more: Any, rule: str = "elementwise"
-) -> Case:
+    name: str, shape: tuple[int, ...], build: Any, reference: Any, *more: Any,
+    rule: str = "elementwise",
+) -> Case:  # fmt: skip
     return Case(f"{name} {shape}", build, reference, [shape, *more], rule=rule)
 
 
@@ -117,8 +111,7 @@ CASES = [
     conv("conv2d", (1, 6, 9, 9), (12, 2, 3, 3), 1, 1, 1, 3),
     conv("conv2d", (1, 4, 31, 1), (1, 4, 5, 1), 1, (2, 0)),
     conv("conv2d", (1, 3, 32, 32), (96, 3, 16, 16), 16),
-    conv("dense", (1, 24, 13, 11), (17, 24, 1, 1)),
-    conv("dense", (3, 40, 7, 7), (144, 40, 1, 1)),
+    conv("dense", (1, 24, 13, 11), (17, 24, 1, 1)), conv("dense", (3, 40, 7, 7), (144, 40, 1, 1)),
     conv("dense", (1, 100, 1, 1), (4, 100, 1, 1)),
     conv("depthwise", (1, 24, 15, 15), (24, 1, 3, 3), 1, 1, 1, 24),
     conv("depthwise", (3, 7, 15, 13), (7, 1, 5, 5), 2, 2, 1, 7),
@@ -129,19 +122,15 @@ CASES = [
     Case("conv1d depthwise", lambda x, w: R.nn.conv1d(x, w, padding=1, groups=20),
          lambda x, w: F.conv1d(x, w, None, 1, 1, 1, 20), [(1, 20, 30)], [(20, 1, 3)], "depthwise"),
     Case("conv3d", lambda x, w: R.nn.conv3d(x, w, padding=1),
-         lambda x, w: F.conv3d(x, w, None, 1, 1), [(1, 3, 5, 6, 7)], [(4, 3, 3, 3, 3)], "reduction"),
+         lambda x, w: F.conv3d(x, w, None, 1, 1),
+         [(1, 3, 5, 6, 7)], [(4, 3, 3, 3, 3)], "reduction"),
     Case("transposed", lambda x, w: R.nn.conv2d_transpose(x, w, strides=2, padding=1),
-         lambda x, w: F.conv_transpose2d(x, w, None, 2, 1), [(1, 6, 7, 9)], [(6, 5, 4, 4)], "reduction"),
-    dense((1, 64), 10),
-    dense((1, 2048), 1000),
-    dense((3, 33), 101),
-    dense((197, 48), 100),
-    dense((2, 31, 40), 64),
-    dense((5, 17), 3),
-    product((2, 3, 17, 20), (2, 3, 20, 29)),
-    product((1, 8), (8, 5)),
-    product((4, 9, 16), (1, 16, 3)),
-    product((65, 12), (12, 96)),
+         lambda x, w: F.conv_transpose2d(x, w, None, 2, 1),
+         [(1, 6, 7, 9)], [(6, 5, 4, 4)], "reduction"),
+    dense((1, 64), 10), dense((1, 2048), 1000), dense((3, 33), 101),
+    dense((197, 48), 100), dense((2, 31, 40), 64), dense((5, 17), 3),
+    product((2, 3, 17, 20), (2, 3, 20, 29)), product((1, 8), (8, 5)),
+    product((4, 9, 16), (1, 16, 3)), product((65, 12), (12, 96)),
     plain("max_pool", (1, 20, 13, 13), lambda x: R.nn.max_pool2d(x, (3, 3), 2, 1),
           lambda x: F.max_pool2d(x, 3, 2, 1), rule="pool"),
     plain("avg_pool", (3, 5, 14, 14), lambda x: R.nn.avg_pool2d(x, (3, 3), 2, 1),
@@ -153,19 +142,18 @@ CASES = [
           lambda x: F.adaptive_avg_pool2d(x, 7), rule="reduction"),
     plain("global", (3, 35, 7, 7), lambda x: R.nn.adaptive_avg_pool2d(x, (1, 1)),
           lambda x: F.adaptive_avg_pool2d(x, 1), rule="reduction"),
-    plain("softmax", (2, 3, 7, 197), lambda x: R.nn.softmax(x, -1), lambda x: x.softmax(-1), rule="reduction"),
-    plain("softmax", (4, 11, 5), lambda x: R.nn.softmax(x, 1), lambda x: x.softmax(1), rule="reduction"),
+    plain("softmax", (2, 3, 7, 197), lambda x: R.nn.softmax(x, -1), lambda x: x.softmax(-1),
+          rule="reduction"),
+    plain("softmax", (4, 11, 5), lambda x: R.nn.softmax(x, 1), lambda x: x.softmax(1),
+          rule="reduction"),
     plain("log_softmax", (3, 1000), lambda x: R.nn.log_softmax(x, -1),
           lambda x: x.log_softmax(-1), rule="reduction"),
     plain("layer_norm", (2, 19, 96), lambda x, g, b: R.nn.layer_norm(x, g, b, [-1]),
           lambda x, g, b: F.layer_norm(x, (96,), g, b), (96,), (96,), rule="reduction"),
-    plain("group_norm", (2, 12, 9, 9),
-          lambda x, g, b: R.nn.group_norm(x, g, b, 3, 1, [2, 3]),
+    plain("group_norm", (2, 12, 9, 9), lambda x, g, b: R.nn.group_norm(x, g, b, 3, 1, [2, 3]),
           lambda x, g, b: F.group_norm(x, 3, g, b), (12,), (12,), rule="reduction"),
-    plain("silu", (3, 1001), R.nn.silu, F.silu),
-    plain("gelu", (3, 7, 65), R.nn.gelu, F.gelu),
-    plain("tanh", (5, 33), R.tanh, torch.tanh),
-    plain("exp", (1, 129), R.exp, torch.exp),
+    plain("silu", (3, 1001), R.nn.silu, F.silu), plain("gelu", (3, 7, 65), R.nn.gelu, F.gelu),
+    plain("tanh", (5, 33), R.tanh, torch.tanh), plain("exp", (1, 129), R.exp, torch.exp),
     plain("permute", (3, 20, 33, 7), lambda x: R.permute_dims(x, [0, 2, 3, 1]),
           lambda x: x.permute(0, 2, 3, 1)),
     plain("concat", (2, 9, 5, 5), lambda x, y: R.concat([x, y], 1),
@@ -207,7 +195,9 @@ def test_numbers_on_narrower_vectors(case: Case, mcpu: str) -> None:
     assert case.rule in check(case, target).rules.values()
 
 
-def test_the_target_keeps_to_the_instructions_that_pytorch_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_target_keeps_to_the_instructions_that_pytorch_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     whole = CodeTarget.of(host_target()).features
     if "avx2" not in whole:
         pytest.skip("this CPU has no AVX2")
@@ -221,7 +211,7 @@ def test_the_target_keeps_to_the_instructions_that_pytorch_may_use(monkeypatch: 
 
 
 def network() -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
-    """Two convolutions with a residual and a squeeze-and-excitation gate, pooled into a linear layer."""
+    """Two convolutions with a residual and a squeeze-and-excitation gate, then a linear layer."""
 
     def build(x: Any, w1: Any, b1: Any, w2: Any, w3: Any, w4: Any) -> Any:
         y = R.nn.relu(R.add(R.nn.conv2d(x, w1, padding=1), R.reshape(b1, (1, 16, 1, 1))))
@@ -323,7 +313,8 @@ def test_the_thread_pool_has_every_core_and_pins_nobody():
         "threads = tvm_module().get_global_func('runtime.NumThreads')()\n"
         "print(threads, os.sched_getaffinity(0) == before)"
     )
-    environment = {k: v for k, v in os.environ.items() if k not in ("TVM_NUM_THREADS", "TVM_BIND_THREADS")}
+    unset = ("TVM_NUM_THREADS", "TVM_BIND_THREADS")
+    environment = {k: v for k, v in os.environ.items() if k not in unset}
     command = [sys.executable, "-W", "ignore", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.stdout.split() == [str(os.cpu_count()), "True"], result.stdout + result.stderr
@@ -337,7 +328,8 @@ torch.set_num_threads(2)
 module = torch.nn.Conv2d(16, 64, 3).eval()
 x = torch.randn(1, 16, 66, 66)
 names = lambda: len(os.listdir("/proc/self/task"))
-cpu = lambda: sum(int(open(f"/proc/self/task/{t}/stat").read().rsplit(")", 1)[1].split()[11]) for t in others)
+stat = lambda t: open(f"/proc/self/task/{t}/stat").read()
+cpu = lambda: sum(int(stat(t).rsplit(")", 1)[1].split()[11]) for t in others)
 with torch.inference_mode():
     network = TVMModuleWrapper(module).eval()
     network(x)
@@ -351,15 +343,19 @@ with torch.inference_mode():
 """
 
 
-@pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="this PyTorch does not run on OpenMP")
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted as Linux lists them")
+@pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="PyTorch without OpenMP")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux lists the threads")
 def test_loops_run_on_the_threads_of_pytorch() -> None:
-    """No thread is started besides PyTorch's; its second one works while it has two, and rests while it has one."""
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", THREADS], capture_output=True, text=True)
-    assert result.stdout.splitlines() == ["2 0 True 1", "1 0 False 1"], result.stdout + result.stderr
+    """No thread is started besides PyTorch's; its second one rests while it has one."""
+    command = [sys.executable, "-W", "ignore", "-c", THREADS]
+    result = subprocess.run(command, capture_output=True, text=True)
+    want = ["2 0 True 1", "1 0 False 1"]
+    assert result.stdout.splitlines() == want, result.stdout + result.stderr
 
 
-def test_the_pool_of_tvm_serves_where_pytorch_has_no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_of_tvm_serves_where_pytorch_has_no_openmp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from torch2trt.backends.schedules import threads
 
     monkeypatch.setattr(threads, "_openmp", lambda: None)
@@ -393,11 +389,11 @@ def test_several_threads_of_python_run_at_once() -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_biases_and_activations_of_networks_are_computed_on_the_tiles(stride: int) -> None:
-    """A sum that the conversion writes, not Relax, is fused too, for images of batch one as well."""
+    """A sum that the conversion writes, not Relax, is fused too, also for images of batch one."""
     from torch2trt import TVMModuleWrapper
 
-    layers = torch.nn.Conv2d(3, 16, 3, stride), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 1), torch.nn.ReLU6()
-    network = TVMModuleWrapper(torch.nn.Sequential(*layers)).eval()
+    layers = torch.nn.Conv2d(3, 16, 3, stride), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 1)
+    network = TVMModuleWrapper(torch.nn.Sequential(*layers, torch.nn.ReLU6())).eval()
     with torch.no_grad():
         rows = network.report(torch.randn(1, 3, 16, 16))
     assert sorted(row.rule for row in rows) == ["conv2d", "dense", "elementwise", "elementwise"]
