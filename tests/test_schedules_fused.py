@@ -63,6 +63,37 @@ def two_feeders_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor
     return torch.cat([one, other], 1)
 
 
+def rows(x: Any) -> Any:
+    """What moves rows about and then computes, in several stages."""
+    y = R.reshape(R.permute_dims(x, [0, 2, 1, 3]), (2, 98, 48))
+    return R.multiply(y, R.add(R.erf(y), relax.const(1.0, "float32")))
+
+
+def rows_reference(x: torch.Tensor) -> torch.Tensor:
+    y = x.permute(0, 2, 1, 3).reshape(2, 98, 48)
+    return y * (torch.erf(y) + 1.0)
+
+
+def stages(x: Any, weight: Any) -> Any:
+    """A product fed by a function of several stages."""
+    return R.matmul(rows(x), weight)
+
+
+def stages_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return rows_reference(x) @ weight
+
+
+def one_feeder_twice(x: Any, z: Any, weight: Any) -> Any:
+    """A product and what is added to it come from one function."""
+    return R.add(R.matmul(rows(x), weight), rows(z))
+
+
+def one_feeder_twice_reference(
+    x: torch.Tensor, z: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    return rows_reference(x) @ weight + rows_reference(z)
+
+
 @dataclass(frozen=True)
 class Case:
     """Operators in Relax and in PyTorch, shapes, a part of the name of the merged function."""
@@ -89,6 +120,9 @@ CASES = [
          [(2, 33, 14, 14)], [(8, 33, 1, 1), (33, 8, 1, 1), (33, 33, 1, 1)], "gate_fused_pointwise"),
     Case("two feeders", two_feeders, two_feeders_reference,
          [(2, 3, 98, 16)], [(48, 40)], "reshape_dense"),
+    Case("stages", stages, stages_reference, [(2, 3, 98, 16)], [(48, 40)], "_dense"),
+    Case("one feeder twice", one_feeder_twice, one_feeder_twice_reference,
+         [(2, 3, 98, 16), (2, 3, 98, 16)], [(48, 48)], "_dense"),
 ]  # fmt: skip
 
 

@@ -20,8 +20,14 @@ from .tir import PARALLEL, buffer, loop, seq, unravel
 _ROW_BYTES = 64 * 1024  # largest row that is kept in a thread's own buffer
 
 
-def emit(stages: Sequence[Stage], program: Program, cpu: Cpu) -> list[Any]:
-    """The loops of `stages`, in order; buffers that only pass rows along become row buffers."""
+def emit(
+    stages: Sequence[Stage], program: Program, cpu: Cpu, readers: Sequence[Stage] = ()
+) -> list[Any]:
+    """The loops of `stages`, in order; buffers that only pass rows along become row buffers.
+
+    Args:
+        readers: other stages of the function that read what these make.
+    """
     result, position = [], 0
     while position < len(stages):
         count, shared = _run(stages, position, cpu)
@@ -29,7 +35,8 @@ def emit(stages: Sequence[Stage], program: Program, cpu: Cpu) -> list[Any]:
         if count == 1:
             result.append(Emitter(cpu).stage(run[0]))
         else:
-            result.append(_rows(run, shared, stages[position + count :], program, cpu))
+            later = (*stages[position + count :], *readers)
+            result.append(_rows(run, shared, later, program, cpu))
         position += count
     return result
 

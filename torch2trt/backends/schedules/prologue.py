@@ -42,21 +42,22 @@ def merge(mod: Any, cpu: Cpu) -> tuple[Any, dict[str, Program]]:
     The merged functions in the module have no bodies yet.
     """
     programs: dict[str, Program] = {}
-    merged: dict[tuple[str, str], Any] = {}
+    merged: dict[tuple[str, str, int], Any] = {}
     chosen: dict[Any, tuple[_Pair, Any]] = {}
     builder = relax.BlockBuilder(mod)
     for pair in _pairs(mod):
-        if pair.names not in merged:
-            merged[pair.names] = None
+        key = (*pair.names, pair.operand)
+        if key not in merged:
+            merged[key] = None
             func = mod[pair.names[1]]
             program = _joined(mod[pair.names[0]], func, pair.operand, cpu)
             if program is not None:
                 number = tirx.Evaluate(len(programs))  # the builder takes equal functions for one
                 empty = tirx.PrimFunc(program.params, number, func.ret_type, func.attrs)
                 made = builder.add_func(empty, "_".join(pair.names))
-                merged[pair.names], programs[made.name_hint] = made, program
-        if merged[pair.names] is not None:
-            chosen[pair.var] = (pair, merged[pair.names])
+                merged[key], programs[made.name_hint] = made, program
+        if merged[key] is not None:
+            chosen[pair.var] = (pair, merged[key])
     if not chosen:
         return mod, programs
     mod = builder.get()

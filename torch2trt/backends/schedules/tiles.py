@@ -161,8 +161,9 @@ def anchored(program: Program, rule: str) -> Anchored:
 
 def surround(parts: Anchored, program: Program, cpu: Cpu, core: Any) -> list[Any]:
     """The statements of the whole function: `core` between what runs before and after it."""
+    readers = (parts.anchor, parts.last, *parts.after)
     return [
-        *emit(parts.before, program, cpu),
+        *emit(parts.before, program, cpu, readers),
         core,
         *emit(parts.after, program, cpu),
     ]
