@@ -268,3 +268,31 @@ def test_the_maximum_of_minus_infinity_is_infinite_without_infinite_constants_be
             layer.__class__ = trt.IConstantLayer
             numbers.append(layer.weights)
     assert len(numbers) == 2 and all(np.isfinite(number).all() for number in numbers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("infinity", [torch.inf, -torch.inf])
+@pytest.mark.parametrize("first", [True, False])
+def test_infinite_numbers_are_selected_without_infinite_constants(
+    first, infinity, dtype, weak, monkeypatch
+):
+    network = trt_api.create_network(trt_api.create_builder())
+    context = TensorRTContext(network)
+    x = torch.tensor([1.5, -0.0, torch.nan, torch.inf, -torch.inf, 6e4]).to(dtype)
+    mask = torch.tensor([True, False, True, False, False, True])
+    number = context.literal(torch.tensor(infinity, dtype=dtype))
+    tensors = [context.input("x", (6,), dtype), number]
+    condition = context.input("mask", (6,), torch.bool)
+    chosen = context.where(condition, *(tensors if first else tensors[::-1]))
+    context.finish([chosen], ["y"])
+    monkeypatch.undo()
+    kept = mask if first else ~mask
+    expected = torch.where(kept, x, torch.tensor(infinity, dtype=dtype))
+    assert_same([simulate(network, [x, mask])["y"]], [expected], 0)
+    used = {
+        network.get_layer(i).get_input(k).name
+        for i in range(network.num_layers)
+        for k in range(network.get_layer(i).num_inputs)
+        if network.get_layer(i).get_input(k)
+    }
+    assert number.name not in used

@@ -325,12 +325,32 @@ class ElementwiseMixin(TensorRTBase):
         dtype = self.dtype(a)
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
-        result = self.back(self._select(condition, a, b), dtype)
-        if dtype in FLOATS and any(
-            v is not None and bool(v.isinf().any()) for v in map(self.value_of, (a, b))
-        ):
+        infinite = dtype in FLOATS and [v for v in (a, b) if self._is_infinite(v)]
+        if self._weakly_typed and any(self.value_of(v).numel() == 1 for v in infinite or ()):
+            result = self._select_infinite(condition, a, b)
+        else:
+            result = self.back(self._select(condition, a, b), dtype)
+        if infinite:
             self._infinite.add(result.name)
         return result
+
+    def _is_infinite(self, x: Tensor) -> bool:
+        value = self.value_of(x)
+        return value is not None and bool(value.isinf().any())
+
+    def _select_infinite(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Infinite numbers as products; code that 8.6 generates may hold 1e38 in their place."""
+        dtype, rank = self.dtype(a), self.rank(a)
+        largest = torch.finfo(dtype).max
+        beyond, one = (self.number(v, dtype, rank) for v in (100.0, 1.0))
+        values, factors = [], []
+        for x in (a, b):
+            infinite = self._is_infinite(x) and self.value_of(x).numel() == 1
+            sign = 1 if infinite and self.value_of(x).item() > 0 else -1
+            values.append(self.number(sign * largest, dtype, rank) if infinite else x)
+            factors.append(beyond if infinite else one)
+        selected = self._select(condition, *values)
+        return self.elementwise("PROD", selected, self._select(condition, *factors))
 
     def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return self.out(self.network.add_select(condition, a, b))
