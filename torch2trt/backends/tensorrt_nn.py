@@ -13,10 +13,6 @@ from .tensorrt_base import FLOATS, INTS
 from .tensorrt_intconv import IntConvMixin
 from .tensorrt_reduce import extreme
 
-# The float32 maximum of 8.6 starts from -1e38. What is about that becomes infinite in a product,
-# for generated code of 8.6 may hold a number like -1e38 in place of an infinite constant, too.
-_POOL_OF_NOTHING, _TO_INFINITY = -9.9e37, 1e10
-
 
 class NetworkMixin(IntConvMixin):
     """matmul, einsum, convolutions, pooling and softmax; see ``SymbolicContext``."""
@@ -180,14 +176,11 @@ class NetworkMixin(IntConvMixin):
                 lifted, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
             )
             return self._unlift(y)
-        if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation):
+        infinite = self._weakly_typed and x.name in self._infinite  # 8.6's layer starts from -1e38
+        if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation) or infinite:
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
         after = self._end_padding(x, kernel, stride, padding, ceil_mode)
-        y = self._pool_layer("MAX", x, kernel, stride, padding, after)
-        if not self._weakly_typed or x.name not in self._infinite or self.dtype(x) != torch.float32:
-            return y
-        lowest = self._with("PROD", y, _TO_INFINITY)
-        return self._select(self._with("GREATER", y, _POOL_OF_NOTHING), y, lowest)
+        return self._pool_layer("MAX", x, kernel, stride, padding, after)
 
     def avg_pool(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
@@ -268,7 +261,7 @@ class NetworkMixin(IntConvMixin):
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
-        """Dilated windows, and integers: the maximum of a strided slice per window element."""
+        """Dilated windows, integers, infinite values: a strided slice per window element."""
         spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
         after = self._end_padding(x, spans, stride, padding, ceil_mode)
         if after is None:
