@@ -1,12 +1,13 @@
 """Fold batch normalisation with fixed statistics into the convolution before it, as a graph pass.
 
-TensorRT does this by itself; TVM does it slowly or not at all. The folded weights are nodes of the
-graph that depend on constants alone, so a walk computes them in PyTorch and follows the weights of
-the module.
+TensorRT does this by itself, but rounds weights of 16 bits twice; TVM does it slowly or not at all.
+The folded weights are nodes of the graph that depend on constants alone, so a walk computes them in
+PyTorch and follows the weights of the module.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -21,15 +22,22 @@ _CONVOLUTIONS = (
 _DOUBLE, _FLOATS = 7, {torch.float32: 6, torch.float16: 5, torch.bfloat16: 15}
 
 
-def fold_batch_norm(graph: Graph) -> Graph:
+def fold_batch_norm(
+    graph: Graph, together: Callable[[Node, Node], bool] = lambda conv, norm: True
+) -> Graph:
     """`graph` with each ``batch_norm(conv(x, w, b))`` that nothing else reads as one convolution.
 
     Left alone are batch norms in training mode, transposed convolutions, weights computed from
     inputs, and kinds that a user registered a handler for.
+
+    Args:
+        graph: a functional graph.
+        together: whether a convolution and its batch norm may become one.
     """
     if user_handler("aten::batch_norm") or any(user_handler(kind) for kind in _CONVOLUTIONS):
         return graph
-    pairs = _foldable(graph)
+    norms = {n.outputs[0].name: n for n in graph.nodes if n.kind == "aten::batch_norm"}
+    pairs = {name: conv for name, conv in _foldable(graph).items() if together(conv, norms[name])}
     if not pairs:
         return graph
     builder = GraphBuilder(graph)
@@ -87,7 +95,7 @@ def _emit_folded(builder: GraphBuilder, conv: Node, norm: Node) -> None:
         centered = wide.binary("sub", wide.of(conv.inputs[2]), wide.of(mean))
     bias = wide.binary("mul", centered, scale)
     bias = bias if wide.is_none(beta) else wide.binary("add", bias, wide.of(beta))
-    back = [wide.cast(value, _FLOATS[conv.outputs[0].dtype]) for value in (weight, bias)]
+    back = [wide.back(value, conv.outputs[0].dtype) for value in (weight, bias)]
     inputs = (conv.inputs[0], *back, *conv.inputs[3:])
     builder.nodes.append(replace(conv, inputs=inputs, outputs=norm.outputs))
 
@@ -103,12 +111,15 @@ class _Float64:
         constants = self.builder.constants
         return value.name in constants and constants[value.name] is None
 
-    def cast(self, value: Value, code: int) -> Value:
+    def _cast(self, value: Value, code: int, like: Value) -> Value:
         options = tuple(map(self.builder.constant, (code, False, False, None)))
-        return self.builder.emit("aten::to", "dtype", (value, *options), self.like)
+        return self.builder.emit("aten::to", "dtype", (value, *options), like)
 
     def of(self, value: Value) -> Value:
-        return self.cast(value, _DOUBLE)
+        return self._cast(value, _DOUBLE, self.like)
+
+    def back(self, value: Value, dtype: torch.dtype) -> Value:
+        return self._cast(value, _FLOATS[dtype], replace(self.like, dtype=dtype))
 
     def unary(self, name: str, value: Value) -> Value:
         return self.builder.emit(f"aten::{name}", "", (value,), self.like)

@@ -2,7 +2,8 @@
 
 Matrix products, convolutions and attention compute in the lower type. What only moves, adds or
 scales values follows the type its inputs already have. All else (softmax, norms, reductions, exp,
-pow, log, division, ...) stays in float32, where it does not overflow.
+pow, log, division, ...) stays in float32, where it does not overflow. A batch norm is folded into
+the convolution before it first: weights are rounded once, and not as factors of a product.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 from .builder import GraphBuilder
 from .errors import ConversionError
+from .fold import fold_batch_norm
 from .graph import Graph, Node, Value
 
 _COMPUTE = frozenset(
@@ -76,14 +78,14 @@ class _Pass:
         attribute: Callable[[str], Any],
         overrides: Mapping[str, torch.dtype],
     ):
-        self.graph = graph
         self.dtype = dtype
         self.attribute = attribute
         self.kinds = {k: v for k, v in overrides.items() if "::" in k}
         self.modules = sorted(
             ((k, v) for k, v in overrides.items() if "::" not in k), key=lambda item: -len(item[0])
         )
-        self.builder = GraphBuilder(graph)
+        self.graph = fold_batch_norm(graph, self._same_override)
+        self.builder = GraphBuilder(self.graph)
         self.held: dict[str, dict[torch.dtype, Value]] = {}  # float values by name, in each type
         self.fixed: set[str] = set()  # values that do not depend on an input
         self.lists: dict[str, Node] = {}
@@ -142,12 +144,20 @@ class _Pass:
             leaves += self._leaves(inner) if inner is not None else [value]
         return leaves
 
-    def _wanted(self, node: Node, floats: list[Value]) -> torch.dtype:
+    def _override(self, node: Node) -> torch.dtype | None:
+        """The type that the user asked for."""
         for path, dtype in self.modules:
             if node.module == path or node.module.startswith(f"{path}."):
                 return dtype if self._may_lower(node) else torch.float32
-        if node.kind in self.kinds:
-            return self.kinds[node.kind]
+        return self.kinds.get(node.kind)
+
+    def _same_override(self, conv: Node, norm: Node) -> bool:
+        return self._override(conv) == self._override(norm)
+
+    def _wanted(self, node: Node, floats: list[Value]) -> torch.dtype:
+        asked = self._override(node)
+        if asked is not None:
+            return asked
         if node.kind in _COMPUTE:
             return self.dtype
         if not self._may_lower(node):
