@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import ctypes
 import inspect
 import math
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.dlpack import to_dlpack
 
 from torch2trt.core import GraphModule
-from torch2trt.errors import InputMismatchError
+from torch2trt.errors import InputMismatchError, UnsupportedOpError
 from torch2trt.frozen import Frozen, frozen_values, generalises
 from torch2trt.trace import trace
 
@@ -62,6 +67,41 @@ def as_tensor(x):
     return x * torch.tensor(x.shape)[0]
 
 
+def memory(x):
+    y = x * 2
+    y.untyped_storage().fill_(0)
+    return y + 1
+
+
+def stored(x):
+    y = x * 2
+    return pickle.loads(pickle.dumps(y)) + 1
+
+
+def address(x):
+    y, z = x * 2, torch.zeros(4, 3)
+    ctypes.memmove(z.data_ptr(), y.data_ptr(), 48)
+    return z + 1
+
+
+def capsule(x):
+    return torch.from_dlpack(to_dlpack(x * 2)) + 1
+
+
+def copies_of_views(x):
+    y = x * 2
+    rows, first = copy.deepcopy((y, y[0]))
+    rows.add_(1)
+    return rows + first
+
+
+def filled_elsewhere(x):
+    y = torch.empty_like(x)
+    ctypes.memmove(torch._C.TensorBase.data_ptr(y), torch._C.TensorBase.data_ptr(x), 48)
+    z = y.t()[1:]
+    return z + 1
+
+
 @pytest.mark.parametrize(
     ("function", "text", "message"),
     [
@@ -72,6 +112,12 @@ def as_tensor(x):
         (iteration, "for row in x", "Iterating over a tensor"),
         (array, "from_numpy", "NumPy array"),
         (as_tensor, "torch.tensor", "torch.tensor results are registered as constants"),
+        (memory, "y.untyped", "Using the memory of a tensor"),
+        (stored, "pickle.loads", "Using the memory of a tensor"),
+        (address, "ctypes.memmove", "Using the address of a tensor"),
+        (capsule, "torch.from_dlpack", "torch.from_dlpack results are registered as constants"),
+        (copies_of_views, "copy.deepcopy", "Deep copies of tensors that share memory"),
+        (filled_elsewhere, "z + 1", "reads memory that nothing in the trace fills"),
     ],
     ids=lambda v: v.__name__ if callable(v) else "",
 )
@@ -80,6 +126,77 @@ def test_warnings_of_the_tracer_have_their_line(
 ) -> None:
     frozen = found(function, torch.rand(4, 3))
     assert [f.source for f in frozen if message in f.message] == [line_of(function, text)]
+
+
+def test_memory_that_the_program_fills_is_not_frozen() -> None:
+    def function(x):
+        y, z, nothing = torch.empty_like(x), x.new_empty(2, 4, 3), torch.empty(0)
+        y.unbind(0)[0].fill_(0)
+        y[1:] = x[1:]
+        torch.add(x, 1, out=z[0])
+        return y * 2, z + torch.zeros_like(torch.empty(3)), torch.cat([x[0], nothing])
+
+    assert found(function, torch.rand(4, 3)) == ()
+
+
+def test_tensors_are_as_they_were_after_a_trace() -> None:
+    names = ("data", "__copy__", "__deepcopy__", "__dlpack__", "untyped_storage", "apply_")
+    before = [torch.Tensor.__dict__.get(name) for name in names], torch._C._from_dlpack
+    with pytest.raises(UnsupportedOpError):
+        trace(lambda x: x.apply_(abs), torch.rand(2))
+    after = [torch.Tensor.__dict__.get(name) for name in names], torch._C._from_dlpack
+    assert after == before
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_copies_of_parameters_are_parameters_that_follow_the_weights(
+    duplicate: Callable[..., Any],
+) -> None:
+    class Copying(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+            self.register_buffer("shift", torch.ones(2))
+
+        def forward(self, x):
+            weight = duplicate(self.linear.weight)
+            assert isinstance(weight, nn.Parameter)
+            return x @ weight.t() + duplicate(self.shift) + copy.deepcopy(self.linear)(x)
+
+    net, x = Copying(), torch.rand(4, 3)
+    module = GraphModule(net, x)
+    assert module.frozen == ()
+    with torch.no_grad():
+        for value in (net.linear.weight, net.shift):
+            value.mul_(2)
+        x = torch.rand(4, 3)
+        torch.testing.assert_close(module(x), net(x))
+
+
+def test_another_thread_copies_as_ever_during_a_trace() -> None:
+    def copies():
+        x = torch.rand(3)
+        y = copy.copy(x)
+        z = torch.from_dlpack(x)
+        return y.data_ptr() == x.data_ptr() == z.data_ptr() != copy.deepcopy(x).data_ptr()
+
+    def function(x):
+        thread = ThreadPoolExecutor(1)
+        results.append(thread.submit(copies).result())
+        thread.shutdown()
+        return x + 1
+
+    results: list[bool] = []
+    assert found(function, torch.rand(3)) == () and results == [True]
+
+
+@pytest.mark.xfail(strict=True, reason="a trace is of one thread and knows nothing of others")
+def test_what_another_thread_computes_is_found() -> None:
+    def function(x):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(torch.sin, x).result() + 1
+
+    assert found(function, torch.rand(3))
 
 
 def test_warnings_inside_torch_are_reported_at_the_line_of_the_program() -> None:

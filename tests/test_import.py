@@ -83,7 +83,7 @@ ALLOWED = {
     "handlers": {"errors", "context", "registry", "backends"},
     "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder", "places"},
     "trace": {"errors", "graph", "tracing_warnings", "untraced"},
-    "untraced": {"errors", "graph"},
+    "untraced": {"errors", "graph", "tracing_warnings"},
     "walk": {"errors", "graph", "registry", "backends", "context"},
     "simulate": {"errors", "backends"},
     "core": {

@@ -22,6 +22,10 @@ _NUMBERS = {
     "aten::Int", "aten::Float", "aten::Bool", "aten::item", "aten::IntImplicit",
     "aten::FloatImplicit", "aten::ScalarImplicit", "aten::_local_scalar_dense",
 }  # fmt: skip
+_UNFILLED = {
+    "aten::empty", "aten::empty_like", "aten::empty_strided", "aten::empty_permuted",
+    "aten::new_empty", "aten::new_empty_strided",
+}  # fmt: skip
 _RUN_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, Torch2TrtError)
 
 
@@ -32,11 +36,13 @@ def frozen_values(trace: Trace) -> tuple[Frozen, ...]:
         trace: of the program.
 
     Returns:
-        What the tracer warned about, and the Python numbers that the graph takes from the values of
-        its inputs. Sizes that the program uses as Python numbers look like any other constant;
-        ``generalises`` finds those.
+        What the tracer warned about, the Python numbers that the graph takes from the values of
+        its inputs, and memory that it reads and does not fill. Sizes that the program uses as
+        Python numbers look like any other constant; ``generalises`` finds those.
     """
-    return tuple(dict.fromkeys((*trace.frozen, *_numbers_from_data(trace.graph))))
+    return tuple(dict.fromkeys((
+        *trace.frozen, *_numbers_from_data(trace.graph), *_unfilled_memory(trace.graph)
+    )))  # fmt: skip
 
 
 def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
@@ -49,6 +55,24 @@ def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
             yield Frozen(
                 f"{node.name} takes a Python number from tensor values", _line_of(node, graph)
             )
+
+
+def _unfilled_memory(graph: Graph) -> Iterator[Frozen]:
+    """Reads of memory that no operation of the trace wrote to: a kernel of the user's may have."""
+    memory: dict[str, set[str]] = {}  # the unfilled tensors that a value may be a view of
+    filled: set[str] = set()
+    for node in graph.nodes:
+        given = [memory.get(v.name, set()) for v in node.inputs]
+        for position in node.mutates:
+            filled |= given[position]
+        read = set().union(*given) - filled
+        passes = node.views or node.mutates or node.kind.startswith("prim::")
+        if read and not passes and not reads_only_sizes(node):
+            yield Frozen(f"{node.name} reads memory that nothing in the trace fills", node.source)
+        if node.kind in _UNFILLED and 0 not in (node.outputs[0].shape or (0,)):
+            memory[node.outputs[0].name] = {node.outputs[0].name}
+        elif read and passes:
+            memory.update((v.name, read) for v in node.outputs)
 
 
 def _line_of(node: Node, graph: Graph) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections import Counter
@@ -14,7 +15,9 @@ import torch
 
 from .errors import UnsupportedOpError
 
-_NOT_THE_USERS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
+_NOT_THE_USERS = (
+    os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, copy.__file__,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

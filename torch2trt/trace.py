@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .graph import Graph, from_torchscript
 from .tracing_warnings import Frozen, tracer_warnings
-from .untraced import check_no_write_was_dropped, data_is_traced, undeclared_writes
+from .untraced import check_no_write_was_dropped, overlooked_is_traced, undeclared_writes
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def trace(
     flat = _Flat(program, tree, _marked(leaves))
     flat.training = getattr(program, "training", False)
     with (
-        _buffers_restored(program), data_is_traced(), _quiet_tracing() as frozen, torch.no_grad()
+        _buffers_restored(program), overlooked_is_traced(), _quiet_tracing() as frozen,
+        torch.no_grad(),
     ):  # fmt: skip
         script = _script(flat, examples, _describe(args, example_kwargs or {}))
     output_tree, output_leaves = flat.output

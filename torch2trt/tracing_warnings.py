@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import torch
 
 _NOT_THE_PROGRAM = (
     os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.abspath(__file__)) + os.sep,
-    warnings.__file__,
+    warnings.__file__, copy.__file__, pickle.__file__,
 )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ def tracer_warnings() -> Iterator[list[Frozen]]:
         if issubclass(category, torch.jit.TracerWarning):
             frozen = Frozen(
                 str(message).split(". ")[0],
-                _program_line() or f"{os.path.basename(filename)}({lineno})",
+                program_line() or f"{os.path.basename(filename)}({lineno})",
             )
             if frozen not in collected:
                 collected.append(frozen)
@@ -49,8 +51,8 @@ def tracer_warnings() -> Iterator[list[Frozen]]:
         yield collected
 
 
-def _program_line() -> str:
-    """The innermost frame that belongs neither to PyTorch nor to this package."""
+def program_line() -> str:
+    """The innermost frame that belongs to neither PyTorch, this package nor Python's copying."""
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
