@@ -123,6 +123,10 @@ class SymbolicContext(Context):
         """The symbolic integer that a 0-d (or one-element) integer tensor holds."""
         raise self._missing("a number computed from tensor values")
 
+    def position(self, position: Dim, size: Dim) -> Dim:
+        """A symbolic position along an axis as one that is not counted from the end."""
+        return position
+
     # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """torch's ``x.to(dtype)``: float to int truncates, to bool is ``!= 0``; `x` if it fits."""
@@ -171,7 +175,7 @@ class SymbolicContext(Context):
         raise self._missing("sort")
 
     # ---- shapes ----------------------------------------------------------------------------------
-    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+    def reshape(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
         """Row-major reshape; no -1 in `shape`."""
         raise self._missing("reshape")
 
@@ -188,13 +192,13 @@ class SymbolicContext(Context):
         raise self._missing("concat")
 
     def slice(
-        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+        self, x: Operand, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
         """A start, size and step per dimension, clamped into the shape; a step may be negative."""
         raise self._missing("slice")
 
     def pad(
-        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+        self, x: Operand, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
     ) -> Tensor:
         """Pad by amounts that are not negative; mode: constant reflect replicate circular."""
         raise self._missing(f"pad {mode}")
@@ -268,7 +272,7 @@ class SymbolicContext(Context):
         raise self._missing("avg_pool")
 
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        self, x: Operand, size: Sequence[Dim], mode: str, align_corners: bool,
         scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
         """torch's upsample of [N, C, *spatial], 1-d to 3-d: nearest, nearest-exact, linear, cubic.

@@ -26,10 +26,16 @@ class SymInt:
     ``+ - * //`` and ``%`` take integers and other symbolic integers on both sides and simplify what
     is trivial. The same dimension of the same tensor is always the same object; two objects are
     equal only when they are identical.
+
+    Attributes:
+        signed: whether it may be negative: a difference, or a value of the network.
     """
 
-    def __init__(self, context: Any, name: str, make: Callable[[], Tensor]) -> None:
+    def __init__(
+        self, context: Any, name: str, make: Callable[[], Tensor], signed: bool = False
+    ) -> None:
         self.context = context
+        self.signed = signed
         self._name = name
         self._make = make
         self._tensor: Tensor | None = None
@@ -88,6 +94,10 @@ class SymInt:
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _unknown
+
+
+def _may_be_negative(dim: Dim) -> bool:
+    return dim < 0 if isinstance(dim, int) else dim.signed
 
 
 def _simplified(name: str, a: Dim, b: Dim) -> Dim | None:
@@ -154,10 +164,17 @@ class DimsMixin:
             return simple
         key = (name, a, b)
         if key not in self._results:
+            signed = name == "sub" or _may_be_negative(a) or _may_be_negative(b)
             self._results[key] = SymInt(
-                self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b)
+                self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b), signed
             )
         return self._results[key]
+
+    def position(self, position: Dim, size: Dim) -> Dim:
+        if isinstance(position, int) or not position.signed:
+            return position
+        negative = 0 - self.dim_op("max", self.dim_op("min", position, 0), -1)
+        return position + size * negative
 
     def _dim_layer(self, name: str, a: Dim, b: Dim) -> Tensor:
         operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
@@ -198,4 +215,6 @@ class DimsMixin:
 
     def as_dim(self, x: Tensor) -> Dim:
         name = f"value({x.name})"
-        return SymInt(self, name, lambda: self.reshape(self.cast(x, self.index_dtype), (1,)))
+        return SymInt(
+            self, name, lambda: self.reshape(self.cast(x, self.index_dtype), (1,)), signed=True
+        )

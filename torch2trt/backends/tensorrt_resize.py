@@ -48,13 +48,14 @@ class ResizeMixin(NormMixin):
     """resize and grid_sample; see ``SymbolicContext`` for their meaning."""
 
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        self, x: Operand, size: Sequence[Dim], mode: str, align_corners: bool,
         scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
         if mode not in _LAYER:
             raise self.refuse(
                 f"resize mode {mode!r} is not available, expected one of {', '.join(_LAYER)}"
             )
+        x = self.operand(x)
         old = self.shape(x)[2:]
         if (
             self.is_static(size)

@@ -18,8 +18,8 @@ class ShapeMixin(TensorRTBase):
     """reshape, permute, expand, concat, slice, pad and arange; see ``SymbolicContext``."""
 
     # ---- shuffle ---------------------------------------------------------------------------------
-    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
-        shape = tuple(shape)
+    def reshape(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
+        x, shape = self.operand(x), tuple(shape)
         if self.is_static(shape) and tuple(x.shape) == shape:
             return x
         dtype = self.dtype(x)
@@ -66,8 +66,9 @@ class ShapeMixin(TensorRTBase):
         return self.back(self.out(layer), dtype)
 
     def slice(
-        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+        self, x: Operand, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
+        x = self.operand(x)
         # nothing, backwards from before the start, is what no layer takes
         nothing = [isinstance(size, int) and size == 0 for size in sizes]
         starts = [0 if none else start for start, none in zip(starts, nothing, strict=True)]
@@ -99,7 +100,7 @@ class ShapeMixin(TensorRTBase):
         return self.dim_op("min", before - 1, 1)
 
     def pad(
-        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+        self, x: Operand, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
     ) -> Tensor:
         if mode not in _PAD_MODES:
             raise self.refuse(
@@ -107,6 +108,7 @@ class ShapeMixin(TensorRTBase):
             )
         if all(isinstance(amount, int) and amount == 0 for amount in (*before, *after)):
             return x
+        x = self.operand(x)
         dtype = self.dtype(x)
         if dtype in (torch.bool, torch.int8):
             return self.back(self.pad(self.cast(x, torch.int32), before, after, mode, value), dtype)

@@ -115,7 +115,8 @@ class IndexPrimitives(TVMContext):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
     # ---- shapes ----------------------------------------------------------------------------------
-    def reshape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+    def reshape(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
+        x = self.operand(x)
         # Relax reads a 0 as "as before"
         if _static(shape) and 0 in shape:
             return self.literal(torch.empty(tuple(shape), dtype=self.dtype(x)))
@@ -133,8 +134,9 @@ class IndexPrimitives(TVMContext):
         return self.emit(self.op("concat")([self.operand(x) for x in xs], axis))
 
     def slice(
-        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+        self, x: Operand, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
+        x = self.operand(x)
         full = [_whole(start, step) and start is not None for start, step in zip(starts, steps)]
         cut = [
             a for a, dim in enumerate(self.shape(x)) if not (full[a] and self._same(dim, sizes[a]))
@@ -162,10 +164,11 @@ class IndexPrimitives(TVMContext):
         return bool(Analyzer().can_prove_equal(a, b))
 
     def pad(
-        self, x: Tensor, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
+        self, x: Operand, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
     ) -> Tensor:
         if mode not in ("constant", "reflect", "replicate", "circular"):
             raise self._missing(f"pad {mode}")
+        x = self.operand(x)
         if mode != "constant":
             return self.te(_pad_edges, x, list(before), list(after), mode, name=f"pad_{mode}")
         dtype = self.dtype(x)

@@ -162,11 +162,12 @@ class NetworkPrimitives(TVMContext):
 
     # ---- resampling ------------------------------------------------------------------------------
     def resize(
-        self, x: Tensor, size: Sequence[Dim], mode: str, align_corners: bool,
+        self, x: Operand, size: Sequence[Dim], mode: str, align_corners: bool,
         scales: Sequence[float | None],
     ) -> Tensor:  # fmt: skip
         if mode not in tvm_sample.RESIZE:
             raise self._missing(f"resize {mode}")
+        x = self.operand(x)
         dtype = self.dtype(x)
         if not dtype.is_floating_point and not mode.startswith("nearest"):
             raise self.refuse(f"resize {mode} of {dtype}")

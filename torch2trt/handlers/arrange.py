@@ -97,7 +97,7 @@ def tensor_split(ctx, x, sections, dim=0):
             raise ctx.refuse("tensor_split along a dynamic dimension")
         small, more = divmod(size, sections)
         return split_with_sizes(ctx, x, [small + (i < more) for i in range(sections)], at)
-    bounds = [0, *(clamped_bound(s, size) for s in sections), size]
+    bounds = [0, *(clamped_bound(ctx, s, size) for s in sections), size]
     lengths = [b - a for a, b in zip(bounds, bounds[1:])]
     lengths = [max(n, 0) if isinstance(n, int) else n for n in lengths]
     return [narrow_to(ctx, x, at, start, length) for start, length in zip(bounds, lengths)]

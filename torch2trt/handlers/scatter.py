@@ -51,9 +51,9 @@ def slice_scatter(ctx, x, src, dim=0, start=None, end=None, step=1):
     SymInt step=1)"""
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
     size = sizes[at]
-    start = clamped(0 if start is None else start, size)
+    start = clamped(ctx, 0 if start is None else start, size)
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
-    end = size if whole else clamped(end, size)
+    end = size if whole else clamped(ctx, end, size)
     if isinstance(start, int) and isinstance(end, int):
         sizes[at] = max(-(-(end - start) // step), 0)
     elif step == 1:
@@ -70,14 +70,16 @@ def slice_scatter(ctx, x, src, dim=0, start=None, end=None, step=1):
 
 
 def _part(ctx: Any, x: Any, at: int, start: Any, length: Any) -> Any:
-    return narrow_to(ctx, x, at, start, length) if ctx.is_tensor(x) else x.narrow(at, start, length)
+    if ctx.is_tensor(x) or ctx.is_dim(start) or ctx.is_dim(length):
+        return narrow_to(ctx, x, at, start, length)
+    return x.narrow(at, start, length)
 
 
 @op("aten::select_scatter")
 def select_scatter(ctx, x, src, dim, index):
     """select_scatter(Tensor self, Tensor src, int dim, SymInt index) -> Tensor"""
     at, sizes = axis(ctx, x, dim), list(shape(ctx, x))
-    index = clamped(index, sizes[at])
+    index = clamped(ctx, index, sizes[at])
     one = expand(ctx, tensor(ctx, src, dtype(ctx, x)), [*sizes[:at], *sizes[at + 1 :]])
     return slice_scatter(ctx, x, unsqueeze(ctx, one, at), at, index, index + 1)
 

@@ -171,8 +171,8 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     size = sizes[at]
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
     counted = _counted_from_the_end(start, None if whole else end)
-    start = clamped(0 if start is None else start, size)
-    end = size if whole else clamped(end, size)
+    start = clamped(ctx, 0 if start is None else start, size)
+    end = size if whole else clamped(ctx, end, size)
     if is_size(start, 0) and end is size and step == 1:
         return x
     length = end - start if isinstance(size, int) or counted is None else counted
@@ -191,13 +191,13 @@ def _counted_from_the_end(start: Any, end: Any) -> int | None:
     return end - start if isinstance(end, int) and end < 0 else None
 
 
-def clamped(position: Any, size: Any) -> Any:
+def clamped(ctx: Any, position: Any, size: Any) -> Any:
     """A slice bound inside 0..size; it is taken to be inside a symbolic size, as in the trace."""
     if isinstance(position, int) and position < 0:
         position = size + position
     if isinstance(position, int) and isinstance(size, int):
         return min(max(position, 0), size)
-    return position
+    return ctx.position(position, size) if ctx.is_dim(position) else position
 
 
 def narrow_to(ctx: Any, x: Any, at: int, start: Any, length: Any, step: int = 1) -> Any:
@@ -216,15 +216,16 @@ def narrow(ctx, x, dim, start, length):
         start = int(start)
     if ctx.is_tensor(start):
         return _narrow_from(ctx, x, at, start, length)
-    return narrow_to(ctx, x, at, clamped(start, shape(ctx, x)[at]), length)
+    return narrow_to(ctx, x, at, clamped(ctx, start, shape(ctx, x)[at]), length)
 
 
-def _narrow_from(ctx: Any, x: Any, at: int, start: Any, length: int) -> Any:
+def _narrow_from(ctx: Any, x: Any, at: int, start: Any, length: Any) -> Any:
     """``narrow`` with a start that is computed."""
     from .elementwise import add
     from .indexing import wrapped
 
-    return ctx.take(x, add(ctx, wrapped(ctx, start, shape(ctx, x)[at]), torch.arange(length)), at)
+    count = ctx.arange(0, length) if ctx.is_dim(length) else torch.arange(length)
+    return ctx.take(x, add(ctx, wrapped(ctx, start, shape(ctx, x)[at]), count), at)
 
 
 @op("aten::select.int", "aten::select_copy.int")
@@ -232,7 +233,7 @@ def select(ctx, x, dim, index):
     """select.int(Tensor(a) self, int dim, SymInt index) -> Tensor(a)"""
     sizes = list(shape(ctx, x))
     at = axis(ctx, x, dim)
-    one = narrow_to(ctx, x, at, clamped(index, sizes[at]), 1)
+    one = narrow_to(ctx, x, at, clamped(ctx, index, sizes[at]), 1)
     return ctx.reshape(one, sizes[:at] + sizes[at + 1 :])
 
 
