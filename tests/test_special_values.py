@@ -55,6 +55,10 @@ PROGRAMS = {
     "lerp_zero": lambda x, y: torch.lerp(x, y, 0.0),
     "remainder": lambda x, y: torch.remainder(x * 2, y),
     "floor_divide": lambda x, y: torch.floor_divide(x * 2, y),
+    "floor_divide_by_zero": lambda x, y: (x * 2) // 0.0,
+    "floor_divide_by_minus_zero": lambda x, y: torch.div(x * 2, -0.0, rounding_mode="floor"),
+    "zero_floor_divided": lambda x, y: 0.0 // (x * 2),
+    "minus_zero_floor_divided": lambda x, y: -0.0 // (x * 2),
     "softmax": lambda x, y: torch.softmax(x.view(7, 7) * 2, 0),
     "softmax_of_one": lambda x, y: torch.softmax(x.view(49, 1) * 2, 1),
     "layer_norm_of_one": lambda x, y: F.layer_norm(x.view(49, 1) * 2, [1]),
@@ -79,7 +83,10 @@ def test_tensorrt(name: str) -> None:
     _check(run_tensorrt, name, torch.float32)
 
 
-SIGNED = "plus_zero minus_zero times_minus_zero zero_minus zero_divided".split()
+SIGNED = """
+    plus_zero minus_zero times_minus_zero zero_minus zero_divided floor_divide_by_minus_zero
+    zero_floor_divided minus_zero_floor_divided
+""".split()
 
 
 @pytest.mark.parametrize("name", SIGNED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from math import copysign
+from math import copysign, inf, nan
 from typing import Any
 
 from .tvm_names import expr_dtype, te, tirx
@@ -274,10 +274,23 @@ def truncdiv(a: Expr, b: Expr) -> Expr:
     return tirx.truncdiv(a, _divisor(b))
 
 
+def _is_zero(x: Expr) -> bool:
+    return isinstance(x, tirx.FloatImm) and x.value == 0
+
+
 def floordiv(a: Expr, b: Expr) -> Expr:
-    """Python's rule: floats subtract the remainder first, lest a quotient is rounded up."""
+    """Python's rule: floats subtract the remainder first, lest a quotient is rounded up.
+
+    TVM divides neither by a constant zero nor a constant zero by zero or NaN.
+    """
     if not is_float(a):
         return tirx.floordiv(a, _divisor(b))
+    if _is_zero(b):
+        return a * const(copysign(inf, b.value), a)
+    if _is_zero(a):
+        signed = tirx.copysign(const(0, a), b * const(copysign(1.0, a.value), a))
+        undefined = tirx.any(tirx.EQ(b, const(0, b)), tirx.isnan(b))
+        return tirx.Select(undefined, const(nan, a), signed)
     zero, one = const(0, a), const(1, a)
     rest = tirx.truncmod(a, b)
     wrong_sign = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
