@@ -199,6 +199,25 @@ def test_tensorrt_data_types_are_dtypes():
         ({"max_batchsize": "4"}, "max_batchsize"),
         ({"workspace": -1}, "workspace"),
         ({"dtype": "fp8"}, "dtype: got 'fp8'"),
+        ({"max_batchsize": True}, "max_batchsize: got True"),
+        ({"workspace": "1GB"}, "workspace: got '1GB'"),
+        ({"input_names": "image"}, "input_names: got 'image'"),
+        ({"cache": 3}, "cache: got 3"),
+        ({"refit": "x"}, "refit: got 'x'"),
+        ({"progress": 3}, "progress: got 3"),
+        ({"builder_config_fn": 3}, "builder_config_fn: got 3"),
+        ({"optimization_level": 9}, "optimization_level: got 9"),
+        ({"precision": "float32"}, "precision: got 'float32'"),
+        ({"precision": {"4": "int8"}}, "dtype: got 'int8'"),
+        ({"precision": {"layer1": "float32"}}, "precision: got 'layer1', expected the path"),
+        ({"dynamic": {"input0": (1, 2, 3)}}, "dynamic: got .*expected {name: {axis:"),
+        ({"dynamic": {"input0": {2: 5}}}, "dynamic: got"),
+        ({"dynamic": {"input0": {2: (8, 16)}}}, "dynamic: got"),
+        ({"dynamic": {"input0": {2: (3, 2, 1)}}}, "0 <= min <= opt <= max"),
+        ({"dynamic": {"input0": {2: (8.0, 16.0, 32.0)}}}, "dynamic: got"),
+        ({"dynamic": {"input0": {-1: (8, 16, 32)}}}, "axes from 0 on"),
+        ({"dynamic": "input0"}, "dynamic: got 'input0'"),
+        ({"dynamic": [{"input0": None}]}, "dynamic: got"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(options, message):
@@ -213,6 +232,8 @@ def test_wrong_names_are_refused(machine):
     ):
         with pytest.raises(ConversionError, match=message):
             TensorRTModuleWrapper(net(), 2, **options)(images())
+    with pytest.raises(InputMismatchError, match=r"dynamic= names the dimensions \[4\]"):
+        TensorRTModuleWrapper(net(), 2, dynamic={"input0": {4: (1, 2, 3)}})(images())
 
 
 def test_net_post_fn_may_add_layers_and_change_outputs(machine):

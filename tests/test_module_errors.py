@@ -47,7 +47,7 @@ def test_an_overflow_names_the_first_layer(machine):
     wrapped = TensorRTModuleWrapper(model, 2, dtype="float16")
     with pytest.raises(EngineBuildError, match=r"not finite come from aten::linear in net.1 \("):
         wrapped(torch.rand(2, 4) + 1)
-    kept = {"net.1": "float32", "net.3": "float32"}
+    kept = {"1": "float32", "net.3": "float32"}
     wrapped = TensorRTModuleWrapper(model, 2, dtype="float16", precision=kept)
     wrapped(torch.rand(2, 4) + 1)
 
@@ -61,6 +61,15 @@ def test_an_engine_that_differs_is_a_warning_with_the_error(machine, monkeypatch
     )
     caplog.clear()
     TensorRTModuleWrapper(net(), 2, check=False)(images())
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_module_of_lower_precision_is_held_to_that_precision(machine, caplog, dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 8)).to(dtype).eval()
+    with caplog.at_level(logging.WARNING, "torch2trt.module"):
+        TensorRTModuleWrapper(model, 2)(torch.randn(2, 64, dtype=dtype))
     assert caplog.text == ""
 
 

@@ -21,7 +21,7 @@ from .inference import InferenceContext
 from .inference.profiler import LayerTimes
 from .program import Definition, Input, TensorRTProgram, define, lowered
 from .saved import describe_call, save
-from .settings import TOLERANCE, Dynamic, Settings, parse_settings
+from .settings import TOLERANCE, Dynamic, Settings, parse_settings, settings_of
 from .switch import CompiledModule, Variant
 from .tvm_program import TVMProgram
 
@@ -46,8 +46,7 @@ class TensorRTModule(CompiledModule):
             other outputs.
         input_names: names of the tensor inputs, "input0", "input1", ... by default.
         verbose: write a line per node while converting.
-        precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0", in
-            a wrapper "net.layer1.0").
+        precision: types of certain nodes, by kind ("aten::softmax") or module path ("layer1.0").
         dynamic: further dynamic dimensions: ``{name: {axis: (min, opt, max)}}``, or a list of
             such for one engine that is best at several sizes.
         refit: keep the weights of the engine exchangeable: True, False, or None: from the first
@@ -57,8 +56,9 @@ class TensorRTModule(CompiledModule):
         cuda_graph: see ``TorchInferenceContext``.
         optimization_level: 0 (fast build) to 5 (fast engine).
         check: compare the engine with PyTorch after a build: a relative error above 1e-4 (float32),
-            5e-3 (tf32), 2e-2 (float16) or 1e-1 (bfloat16) is a warning, values that are not finite
-            where PyTorch's are is an error.
+            5e-3 (tf32), 2e-2 (float16) or 1e-1 (bfloat16) is a warning, by the coarsest type that
+            the module has or `dtype` asks for; values that are not finite where PyTorch's are is an
+            error.
         progress: True for a progress bar while building, or a function called with ``Progress``.
 
     Raises:
@@ -118,6 +118,7 @@ class TensorRTModule(CompiledModule):
         inputs = []
         for name, tensor in zip(names, tensors):
             given = [dict(profile.get(name, {})) for profile in self.settings.dynamic]
+            _check_axes(name, tensor, given)
             batched = tensor.dim() > 0 and tensor.shape[0] == batch
             batched = batched and not any(0 in ranges for ranges in given)
             if batched and not 1 <= batch <= largest:
@@ -133,7 +134,7 @@ class TensorRTModule(CompiledModule):
 
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TensorRTProgram:
         index = _cuda_device(inputs[0].name, device)
-        return TensorRTProgram(inputs, self.settings, index).compile(graph)
+        return TensorRTProgram(inputs, settings_of(self), index).compile(graph)
 
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
         if self.settings.net_post_fn is not None:
@@ -142,10 +143,10 @@ class TensorRTModule(CompiledModule):
         if self.settings.check:
             tensors, graph = _tensors(args, kwargs), variant.graph
             what = f"the TensorRT engine of {type(self).__name__} ({self.settings.type_name})"
-            tolerance = TOLERANCE[self.settings.type_name]
+            tolerance = _tolerance(self.settings, graph)
 
             def explain() -> str:
-                lower = lowered(graph, self.settings).graph
+                lower = lowered(graph, settings_of(self)).graph
                 attribute = graph.trace.attribute
                 return first_difference(graph.graph, lower, tensors, attribute, tolerance)
 
@@ -157,7 +158,8 @@ class TensorRTModule(CompiledModule):
         trt_api.trt()
         inputs = self._inputs(_tensors(args, kwargs), fixed=False)
         graph = self._trace(args, kwargs, inputs)
-        return graph, inputs, define(lowered(graph, self.settings), inputs, self.settings)
+        settings = settings_of(self)
+        return graph, inputs, define(lowered(graph, settings), inputs, settings)
 
     def simulate(self, *args: Any, **kwargs: Any) -> Any:
         """What the engine would give, computed on the CPU from the network definition.
@@ -223,6 +225,7 @@ class _Wrapper(CompiledModule):
     def __init__(self, net: nn.Module, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.net = net
+        settings_of(self)  # refuses what it does not know at once
         self.train(net.training)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -258,8 +261,8 @@ class TVMModule(CompiledModule):
         precision: types of certain nodes, as for ``TensorRTModule``.
         check: compare the program with PyTorch after compiling, without TensorFloat-32 unless
             `dtype` asks for it: a relative error above 1e-4 (float32), 5e-3 (tf32), 2e-2 (float16)
-            or 1e-1 (bfloat16) is a warning, values that are not finite where PyTorch's are is an
-            error.
+            or 1e-1 (bfloat16) is a warning, by the coarsest type that the module has or `dtype`
+            asks for; values that are not finite where PyTorch's are is an error.
 
     Raises:
         ConversionError: an argument means nothing.
@@ -297,7 +300,7 @@ class TVMModule(CompiledModule):
         return [Input(n, tuple(t.shape), t.dtype) for n, t in zip(names, tensors)]
 
     def _program(self, graph: GraphModule, inputs: Sequence[Input], device: Any) -> TVMProgram:
-        return TVMProgram(graph, inputs, device, self.settings)
+        return TVMProgram(graph, inputs, device, settings_of(self))
 
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
         if self.settings.check and self.settings.net_post_fn is None:
@@ -305,7 +308,7 @@ class TVMModule(CompiledModule):
             with set_tf32(False):
                 expected = self._eager(args, kwargs)
                 got = variant.pack(variant.program.run_plainly(*_tensors(args, kwargs)))
-            check_outputs(expected, got, TOLERANCE[self.settings.type_name], what)
+            check_outputs(expected, got, _tolerance(self.settings, variant.graph), what)
 
     def report(self, *args: Any, **kwargs: Any) -> list[Any]:
         """What the program consists of: a ``Row`` for each fused function and library call.
@@ -335,6 +338,21 @@ class TVMModuleWrapper(_Wrapper, TVMModule):
         module = torch2trt.TVMModuleWrapper(net).eval()
         y = module(x)  # compiles, then runs the program
     """
+
+
+def _check_axes(name: str, tensor: torch.Tensor, given: Sequence[Mapping[int, Any]]) -> None:
+    beyond = sorted({axis for ranges in given for axis in ranges if axis >= tensor.dim()})
+    if beyond:
+        raise InputMismatchError(
+            f"input {name!r}: got shape {tuple(tensor.shape)}, but dynamic= names the dimensions"
+            f" {beyond}"
+        )
+
+
+def _tolerance(settings: Settings, graph: GraphModule) -> float:
+    """The relative error to be expected of the coarsest type in which the program computes."""
+    types = {str(v.dtype).removeprefix("torch.") for n in graph.graph.nodes for v in n.outputs}
+    return max(TOLERANCE.get(name, 0.0) for name in (settings.type_name, *types))
 
 
 def _tensors(args: Any, kwargs: Any) -> list[torch.Tensor]:

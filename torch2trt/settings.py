@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -95,12 +97,95 @@ def parse_dtype(dtype: Any) -> tuple[torch.dtype, bool]:
 
 
 def parse_cache(cache: Any) -> EngineCache | None:
-    """A cache given as one, as a folder, or as a bool."""
+    """A cache given as one, as a folder, or as a bool.
+
+    Raises:
+        ConversionError: it is none of these.
+    """
     if cache is None or cache is False:
         return None
     if cache is True:
         return EngineCache()
-    return EngineCache(cache) if isinstance(cache, (str, os.PathLike)) else cache
+    if isinstance(cache, EngineCache):
+        return cache
+    if isinstance(cache, (str, os.PathLike)):
+        return EngineCache(cache)
+    raise ConversionError(f"cache: got {cache!r}, expected a bool, a folder or an EngineCache")
+
+
+def parse_dynamic(dynamic: Any) -> tuple[Dynamic, ...]:
+    """Dynamic dimensions given as one mapping or as several.
+
+    Raises:
+        ConversionError: it is not made of ``{name: {axis: (min, opt, max)}}``.
+    """
+    given = [dynamic or {}] if isinstance(dynamic or {}, Mapping) else dynamic
+    if not isinstance(given, Sequence) or not all(map(_is_dynamic, given)):
+        raise ConversionError(
+            f"dynamic: got {dynamic!r}, expected {{name: {{axis: (min, opt, max)}}}} with axes from"
+            " 0 on and 0 <= min <= opt <= max, or a list of such"
+        )
+    return tuple({name: dict(axes) for name, axes in one.items()} for one in given) or ({},)
+
+
+def _is_dynamic(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(
+        isinstance(axes, Mapping) and all(_is_size(a) and _is_range(r) for a, r in axes.items())
+        for axes in given.values()
+    )
+
+
+def _is_range(given: Any) -> bool:
+    if not isinstance(given, Sequence) or len(given) != 3 or not all(map(_is_size, given)):
+        return False
+    return given[0] <= given[1] <= given[2]
+
+
+def _is_size(given: Any) -> bool:
+    return isinstance(given, Integral) and not isinstance(given, bool) and given >= 0
+
+
+def _parse_precision(precision: Any) -> dict[str, torch.dtype]:
+    if precision is None:
+        return {}
+    if not isinstance(precision, Mapping):
+        raise ConversionError(
+            f"precision: got {precision!r}, expected {{module path or node kind: type}}"
+        )
+    return {name: parse_dtype(value)[0] for name, value in precision.items()}
+
+
+def settings_of(module: Any) -> Settings:
+    """The settings of a module; paths of `precision` that lie in a wrapped module begin with "net".
+
+    Raises:
+        ConversionError: `precision` names what is no submodule.
+    """
+    known = {name for name, _ in module.named_modules(remove_duplicate=False)}
+    found = {}
+    for name, dtype in module.settings.precision.items():
+        path = name if "::" in name or name in known else f"net.{name}"
+        if "::" not in name and path not in known:
+            near = get_close_matches(name, known, 3, 0.4) or sorted(known)[1:4]
+            raise ConversionError(
+                f"precision: got {name!r}, expected the path of a submodule, such as {near}, or a"
+                ' node kind, such as "aten::softmax"'
+            )
+        found[path] = dtype
+    return replace(module.settings, precision=found)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in ("builder_config_fn", "net_post_fn"):
+        if options[name] is not None and not callable(options[name]):
+            raise ConversionError(f"{name}: got {options[name]!r}, expected a function")
+    level = options["optimization_level"]
+    if level is not None and level not in range(6):
+        raise ConversionError(f"optimization_level: got {level!r}, expected 0 to 5")
+    if options["refit"] not in (None, True, False):
+        raise ConversionError(f"refit: got {options['refit']!r}, expected True, False or None")
+    if not (options["progress"] in (None, True, False) or callable(options["progress"])):
+        raise ConversionError(f"progress: got {options['progress']!r}, expected a bool or function")
 
 
 def parse_settings(
@@ -118,19 +203,22 @@ def parse_settings(
     Raises:
         ConversionError: an argument has a value that means nothing.
     """
-    if not isinstance(max_batchsize, int) or max_batchsize < 1:
+    if not _is_size(max_batchsize) or max_batchsize < 1:
         raise ConversionError(f"max_batchsize: got {max_batchsize!r}, expected a positive integer")
-    if workspace is not None and workspace < 0:
+    if workspace is not None and not (isinstance(workspace, (int, float)) and workspace >= 0):
         raise ConversionError(f"workspace: got {workspace!r}, expected a number of bytes")
+    if isinstance(input_names, str):
+        raise ConversionError(f"input_names: got {input_names!r}, expected a sequence of names")
+    _check_options(rest)
     kind, tf32 = parse_dtype(dtype)
     return Settings(
         max_batchsize=max_batchsize,
         workspace=workspace,
         dtype=kind,
         tf32=tf32,
-        precision={name: parse_dtype(value)[0] for name, value in (precision or {}).items()},
+        precision=_parse_precision(precision),
         input_names=tuple(input_names) if input_names else None,
-        dynamic=(dynamic or {},) if isinstance(dynamic or {}, Mapping) else tuple(dynamic),
+        dynamic=parse_dynamic(dynamic),
         cache=parse_cache(cache),
         **rest,
     )
