@@ -274,31 +274,26 @@ def truncdiv(a: Expr, b: Expr) -> Expr:
     return tirx.truncdiv(a, _divisor(b))
 
 
-def _is_zero(x: Expr) -> bool:
-    return isinstance(x, tirx.FloatImm) and x.value == 0
-
-
 def floordiv(a: Expr, b: Expr) -> Expr:
     """Python's rule: floats subtract the remainder first, lest a quotient is rounded up.
 
-    TVM divides neither by a constant zero nor a constant zero by zero or NaN.
+    Constants that TVM puts in for `a` or `b` must not make it divide by zero, or divide zero.
     """
     if not is_float(a):
         return tirx.floordiv(a, _divisor(b))
-    if _is_zero(b):
-        return a * const(copysign(inf, b.value), a)
-    if _is_zero(a):
-        signed = tirx.copysign(const(0, a), b * const(copysign(1.0, a.value), a))
-        undefined = tirx.any(tirx.EQ(b, const(0, b)), tirx.isnan(b))
-        return tirx.Select(undefined, const(nan, a), signed)
     zero, one = const(0, a), const(1, a)
     rest = tirx.truncmod(a, b)
     wrong_sign = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
-    quotient = (a - rest) / b - tirx.Select(wrong_sign, one, zero)
+    by_zero = tirx.EQ(b, zero)
+    safe = tirx.Select(by_zero, one, b)
+    quotient = (a - rest) / safe - tirx.Select(wrong_sign, one, zero)
     floor = tirx.floor(quotient)
     rounded = floor + tirx.Select(quotient - floor > const(0.5, a), one, zero)
-    result = tirx.Select(tirx.EQ(quotient, zero), tirx.copysign(zero, a / b), rounded)
-    return tirx.Select(tirx.EQ(b, zero), a / b, result)
+    sign = tirx.copysign(one, a) * tirx.copysign(one, b)
+    result = tirx.Select(tirx.EQ(quotient, zero), tirx.copysign(zero, sign), rounded)
+    result = tirx.Select(by_zero, tirx.copysign(const(inf, a), sign), result)
+    undefined = tirx.Select(by_zero, tirx.EQ(a, zero), tirx.isinf(a))
+    return tirx.Select(tirx.any(undefined, tirx.isnan(a), tirx.isnan(b)), const(nan, a), result)
 
 
 def _bits(x: Expr) -> Expr:
