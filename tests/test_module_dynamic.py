@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from module_case import defines_networks, same
+from module_case import Lambda, defines_networks, same
 from torch import nn
 
 from torch2trt.module import TensorRTModuleWrapper
@@ -54,3 +54,44 @@ def test_weights_that_are_cut_by_a_dynamic_length_are_exchanged(machine):
         model.table.mul_(3)
     same(wrapped(x), model(x))
     assert len(machine.builds) == len(machine.refits) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, :6].sum(1),
+        lambda x: x[:, -6:].sum(1),
+        lambda x: torch.zeros_like(x).slice_scatter(x[:, :6], 1, 0, 6),
+    ],
+    ids=["first", "last", "written"],
+)
+def test_a_slice_that_small_inputs_do_not_fill_has_engines_of_one_size(machine, caplog, function):
+    wrapped = TensorRTModuleWrapper(Lambda(function), 4, dynamic=LENGTHS).eval()
+    for length in (8, 3, 6, 16):
+        x = torch.randn(2, length, 3)
+        same(wrapped(x), function(x))
+    assert len(machine.builds) == 4 and "a bound of" in caplog.text
+
+
+def test_a_slice_that_all_inputs_fill_has_one_engine(machine):
+    net = Lambda(lambda x: x[:, 1:2] + x[:, -2:].sum(1, True))
+    wrapped = TensorRTModuleWrapper(net, 4, dynamic=LENGTHS).eval()
+    for length in (8, 2, 16):
+        x = torch.randn(2, length, 3)
+        same(wrapped(x), wrapped.net(x))
+    assert len(machine.builds) == 1
+
+
+def test_a_slice_of_the_batch_that_one_image_does_not_fill(machine):
+    wrapped = TensorRTModuleWrapper(Lambda(lambda x: x + x[:2].sum(0)), 4).eval()
+    for batch in (3, 1, 2):
+        x = torch.randn(batch, 3)
+        same(wrapped(x), wrapped.net(x))
+
+
+def test_ranges_that_the_module_does_not_take_are_named(machine, caplog):
+    model = nn.Conv1d(3, 4, 5).eval()
+    wrapped = TensorRTModuleWrapper(model, 4, dynamic={"input0": {2: (2, 8, 16)}})
+    x = torch.randn(2, 3, 9)
+    same(wrapped(x), model(x))
+    assert "fails in PyTorch on inputs of the shapes [(3, 3, 2)]" in caplog.text

@@ -96,7 +96,7 @@ def first_difference(
         tolerance: the relative error that counts as a difference.
     """
     wanted = _all_values(graph, inputs, attribute)
-    for node, values in _values(lowered, inputs, attribute):
+    for node, values in node_outputs(lowered, inputs, attribute):
         for value, output in zip(node.outputs, values):
             reference = wanted.get(value.name)
             if not isinstance(output, torch.Tensor) or not isinstance(reference, torch.Tensor):
@@ -116,12 +116,12 @@ def _all_values(
 ) -> dict[str, Any]:
     return {
         value.name: output
-        for node, outputs in _values(graph, inputs, attribute)
+        for node, outputs in node_outputs(graph, inputs, attribute)
         for value, output in zip(node.outputs, outputs)
     }
 
 
-def _values(
+def node_outputs(
     graph: Graph, inputs: Sequence[torch.Tensor], attribute: Callable[[str], Any]
 ) -> Iterator[tuple[Node, list[Any]]]:
     """Each node with its outputs, run by PyTorch."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from .bounds import cut_short
 from .context import torch_network
 from .core import GraphModule
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
@@ -24,6 +25,7 @@ from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
 _MAX_PLANS = 1000  # kinds of inputs that are known to need no closer look
+_FAILURES = (RuntimeError, ValueError, IndexError)  # of a program on sizes it does not take
 _is_tracing = torch._C._is_tracing
 _kind = attrgetter("shape", "dtype", "device")
 _converted: ContextVar[Any] = ContextVar("converted", default=None)  # the module being traced
@@ -240,11 +242,22 @@ class CompiledModule(nn.Module, ABC):
         finally:
             _converted.reset(token)
         if any(i.ranges for i in inputs):
-            expected = self._eager(other_args, other_kwargs)
+            expected = self._at_other_sizes(other_args, other_kwargs)
             if not _gives(graph, other_args, other_kwargs, expected):
                 frozen = "; ".join(map(str, graph.frozen)) or "a loop or an index over a size"
                 raise ConversionError(f"the program computes with sizes in Python: {frozen}")
+            _check_slices(graph, _smallest(args, kwargs, inputs))
         return graph
+
+    def _at_other_sizes(self, args: Any, kwargs: Any) -> Any:
+        try:
+            return self._eager(args, kwargs)
+        except _FAILURES as error:
+            sizes = [tuple(x.shape) for x in pytree.tree_leaves((args, kwargs)) if _is_tensor(x)]
+            raise ConversionError(
+                f"{type(self).__name__} fails in PyTorch on inputs of the shapes {sizes}, which lie"
+                f" in the ranges of sizes: {type(error).__name__}: {error}"
+            ) from error
 
     # --- what the backends fill in ---------------------------------------------------------------
 
@@ -282,6 +295,17 @@ def _examples(args: Any, kwargs: Any, inputs: Sequence[Input]) -> tuple[Any, Any
     return *pytree.tree_unflatten(first, tree), *pytree.tree_unflatten(second, tree)
 
 
+def _smallest(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:
+    """The tensors among the arguments with every dynamic dimension as small as it may be."""
+    tensors = filter(_is_tensor, pytree.tree_leaves((args, kwargs)))
+    lows = [{n: low for n, (low, _, _) in i.ranges.items()} for i in inputs]
+    return [_resized(x, low, i.ranges) for x, low, i in zip(tensors, lows, inputs)]
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor)
+
+
 def _resized(
     tensor: torch.Tensor, sizes: Mapping[int, int], ranges: Mapping[int, tuple[int, int, int]]
 ) -> torch.Tensor:
@@ -294,13 +318,22 @@ def _resized(
     return tensor
 
 
+def _check_slices(graph: GraphModule, smallest: Sequence[torch.Tensor]) -> None:
+    try:
+        short = cut_short(graph.graph, smallest, graph.trace.attribute)
+    except (Torch2TrtError, *_FAILURES) as error:
+        short = f"the program fails on them: {error}"
+    if short:
+        raise ConversionError(f"small inputs are not like those of the trace: {short}")
+
+
 @torch.no_grad()
 def _gives(graph: GraphModule, args: Any, kwargs: Any, expected: Any) -> bool:
     """Whether the traced graph, run by PyTorch, gives what the program itself gives."""
     try:
         with torch_network():
             found = graph(*args, **kwargs)
-    except (Torch2TrtError, RuntimeError, IndexError):
+    except (Torch2TrtError, *_FAILURES):
         return False
     pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected))
     return all(
