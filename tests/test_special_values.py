@@ -23,6 +23,13 @@ ACTIVATIONS = """
     softsign tanhshrink leaky_relu
 """.split()
 
+
+def pooled(x, y, pool, *options, **named):
+    """The places that a pooling chose, where many values are equal or NaN."""
+    image = torch.where(y < 1, x * 2, y).view(1, 1, 7, 7)
+    return pool(image, *options, return_indices=True, **named)[1]
+
+
 PROGRAMS = {
     **{name: lambda x, y, f=getattr(torch, name): f(x * 2) for name in FUNCTIONS},
     **{name: lambda x, y, f=getattr(F, name): f(x * 2) for name in ACTIVATIONS},
@@ -59,6 +66,14 @@ PROGRAMS = {
     "floor_divide_by_minus_zero": lambda x, y: torch.div(x * 2, -0.0, rounding_mode="floor"),
     "zero_floor_divided": lambda x, y: 0.0 // (x * 2),
     "minus_zero_floor_divided": lambda x, y: -0.0 // (x * 2),
+    "max_pool_indices": lambda x, y: pooled(x, y, F.max_pool2d, 3, 1),
+    "max_pool_indices_padded": lambda x, y: pooled(x, y, F.max_pool2d, 3, 1, 1),
+    "max_pool_indices_dilated": lambda x, y: pooled(x, y, F.max_pool2d, 3, 1, 1, 2),
+    "max_pool_indices_ceil": lambda x, y: pooled(x, y, F.max_pool2d, 2, 2, 1, 2, True),
+    "max_pool_indices_adaptive": lambda x, y: pooled(x, y, F.adaptive_max_pool2d, 3),
+    "max_pool_indices_fractional": lambda x, y: pooled(
+        x, y, F.fractional_max_pool2d, 3, 4, _random_samples=torch.full((1, 1, 2), 0.5).to(x.dtype)
+    ),
     "softmax": lambda x, y: torch.softmax(x.view(7, 7) * 2, 0),
     "softmax_of_one": lambda x, y: torch.softmax(x.view(49, 1) * 2, 1),
     "layer_norm_of_one": lambda x, y: F.layer_norm(x.view(49, 1) * 2, [1]),

@@ -79,6 +79,10 @@ CASES = [
     case("max_pool2d_indices_ties", lambda x: F.max_pool2d(x, 2, 1, return_indices=True), TIES),
     case("max_pool2d_indices_ceil", lambda x: F.max_pool2d(
         x, (3, 2), 2, (1, 0), (1, 2), ceil_mode=True, return_indices=True), (2, 8, 8)),
+    case("max_pool2d_indices_dilated_ties",
+         lambda x: F.max_pool2d(x, 3, 1, 1, 2, return_indices=True), TIES),
+    case("max_pool2d_indices_outside", lambda x: F.max_pool2d(x, 2, 1, 1, 4, return_indices=True),
+         (1, 2, 3, 3), refused={"tensorrt": "lie outside", "tvm": "lie outside"}),
     case("max_pool1d_indices", lambda x: F.max_pool1d(x, 3, 2, 1, return_indices=True), (2, 2, 8)),
     case("max_pool3d_indices", lambda x: F.max_pool3d(x, 2, return_indices=True), (1, 2, 4, 5, 6)),
     case("adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x, 3, return_indices=True),

@@ -1,7 +1,8 @@
 """Max pooling that tells where its values come from, and its inverse.
 
 The windows are gathered by constant tables: per spatial dimension a table [windows, kernel] of
-input positions, and a table of the same shape that tells which of them lie inside the input.
+input positions. What lies outside the input is replaced by the nearest position of the same window
+inside, which changes neither the maximum nor the first and the last place where it is.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import torch
 
 from ..registry import op
 from .common import dtype, full_list, is_static, rank, shape
-from .elementwise import add, where
+from .elementwise import add, ge, where
 from .indexing import gather
+from .logic import isnan
 from .pooling import adaptive_bounds, batched, pool_size
-from .reduction import max_dim
+from .reduction import amax, max_dim
 from .shape import reshape
 
 
@@ -24,58 +26,52 @@ def _static_sizes(ctx, x, spatial):
     return sizes
 
 
-def _outer(tables, combine):
-    """Tables [n_d, k_d] of all dimensions as one table [n_1, .., k_1, ..]."""
-    spatial, result = len(tables), None
-    for d, table in enumerate(tables):
-        view = [1] * (2 * spatial)
-        view[d], view[spatial + d] = table.shape
-        result = table.view(view) if result is None else combine(result, table.view(view))
-    return result
-
-
 def _flat_positions(tables, sizes):
     """Where the windows lie in the flattened input: [windows, kernel], both flattened."""
-    stride, scaled = 1, []
-    for table, size in reversed(list(zip(tables, sizes))):
-        scaled.insert(0, table * stride)
-        stride *= size
-    return _outer(scaled, torch.add).flatten(0, len(tables) - 1).flatten(1)
+    spatial, positions = len(tables), torch.tensor(0)
+    for d, (table, size) in enumerate(zip(tables, sizes)):
+        view = [1] * (2 * spatial)
+        view[d], view[spatial + d] = table.shape
+        positions = positions * size + table.view(view)
+    return positions.flatten(0, spatial - 1).flatten(1)
 
 
-def _max_over_tables(ctx, x, tables, inside):
+def _max_over_tables(ctx, x, tables):
     """Values and indices of [N, C, *spatial] over the windows of the tables."""
-    sizes = _static_sizes(ctx, x, len(tables))
-    positions = _flat_positions(tables, sizes)
+    positions = _flat_positions(tables, _static_sizes(ctx, x, len(tables)))
     windows = ctx.take(reshape(ctx, x, [*shape(ctx, x)[:2], -1]), positions, 2)
-    within = _outer(inside, torch.logical_and).reshape(positions.shape)
-    if not bool(within.all()):
-        windows = where(ctx, within, windows, _lowest(ctx, x))
-    values, chosen = max_dim(ctx, windows, 3)
+    values, chosen = _max_of_windows(ctx, windows, positions.shape[1])
     starts = torch.arange(positions.shape[0]) * positions.shape[1]
     indices = ctx.take(positions.reshape(-1), add(ctx, chosen, starts), 0)
     target = [*shape(ctx, x)[:2], *[len(table) for table in tables]]
     return ctx.reshape(values, target), ctx.reshape(indices, target)
 
 
-def _lowest(ctx, x):
-    kind = dtype(ctx, x)
-    value = float("-inf") if kind.is_floating_point else torch.iinfo(kind).min
-    return torch.tensor(value, dtype=kind)
+def _max_of_windows(ctx, windows, size):
+    """The maximum over axis 3 of `size`, and where it is: the first number, but the last NaN."""
+    values, chosen = max_dim(ctx, windows, 3)
+    if not dtype(ctx, windows).is_floating_point:
+        return values, chosen
+    last = amax(ctx, where(ctx, isnan(ctx, windows), torch.arange(size), torch.tensor(-1)), 3)
+    return values, where(ctx, ge(ctx, last, 0), last, chosen)
 
 
-def _window_table(size, kernel, stride, padding, dilation, ceil_mode):
+def _window_table(ctx, size, kernel, stride, padding, dilation, ceil_mode):
     count = pool_size(size, kernel, stride, padding, dilation, ceil_mode)
     table = torch.arange(count)[:, None] * stride - padding + torch.arange(kernel) * dilation
-    return table.clamp(0, size - 1), (table >= 0) & (table < size)
+    inside = (table >= 0) & (table < size)
+    if not bool(inside.any(1).all()):
+        raise ctx.refuse("the indices of max pooling over windows that lie outside the input")
+    first = table.where(inside, size).amin(1, keepdim=True)
+    last = table.where(inside, -1).amax(1, keepdim=True)
+    return table.clamp(first, last)
 
 
 def _adaptive_table(size, count):
     """Uneven windows are filled up with their last position, which changes no maximum."""
     bounds = adaptive_bounds(size, count)
     width = max(b - a for a, b in bounds)
-    table = torch.tensor([[min(a + i, b - 1) for i in range(width)] for a, b in bounds])
-    return table, torch.ones_like(table, dtype=torch.bool)
+    return torch.tensor([[min(a + i, b - 1) for i in range(width)] for a, b in bounds])
 
 
 def _pools_with_indices(spatial: int):
@@ -89,15 +85,15 @@ def _pools_with_indices(spatial: int):
         stride, padding = full_list(stride, spatial) or kernel, full_list(padding, spatial)
         window = kernel, stride, padding, full_list(dilation, spatial)
         sizes = _static_sizes(ctx, x, spatial)
-        tables, inside = zip(*[_window_table(*row, ceil_mode) for row in zip(sizes, *window)])
-        return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables, inside))
+        tables = [_window_table(ctx, *row, ceil_mode) for row in zip(sizes, *window)]
+        return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables))
 
     @op(f"aten::adaptive_max_pool{spatial}d")
     def adaptive_max_pool(ctx, x, output_size):
         """adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)"""
         rows = zip(_static_sizes(ctx, x, spatial), full_list(output_size, spatial))
-        tables, inside = zip(*[_adaptive_table(s, s if t is None else t) for s, t in rows])
-        return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables, inside))
+        tables = [_adaptive_table(s, s if t is None else t) for s, t in rows]
+        return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables))
 
     return max_pool, adaptive_max_pool
 
@@ -149,7 +145,7 @@ def _max_per_channel(ctx, x, starts, kernel, sizes):
     positions = torch.stack(rows).reshape(*lead, *rows[0].shape)
     flat = reshape(ctx, x, [*lead, -1])
     windows = reshape(ctx, gather(ctx, flat, 2, positions.flatten(2)), positions.shape)
-    values, chosen = max_dim(ctx, windows, 3)
+    values, chosen = _max_of_windows(ctx, windows, positions.shape[3])
     indices = gather(ctx, positions, 3, ctx.reshape(chosen, [*shape(ctx, chosen), 1]))
     return ctx.reshape(values, [*lead, *count]), ctx.reshape(indices, [*lead, *count])
 
