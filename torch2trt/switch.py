@@ -19,8 +19,10 @@ from .bounds import cut_short
 from .context import torch_network
 from .core import GraphModule
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
+from .fixed import fixed_key
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
+from .trace import describe_arguments
 from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
@@ -116,7 +118,7 @@ class CompiledModule(nn.Module, ABC):
         state = own["_compiled"]
         try:
             plan = None if kwargs else state.plans.get(tuple(map(_kind, args)))
-        except AttributeError:  # not all are tensors
+        except (AttributeError, RuntimeError):  # not all are tensors that have a shape
             plan = None
         if plan is not None:
             watch, (run, pack) = state.watch, plan
@@ -163,9 +165,11 @@ class CompiledModule(nn.Module, ABC):
     def _call_slowly(self, *args: Any, **kwargs: Any) -> Any:
         state = self._compiled
         leaves, tree = pytree.tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        tensors = list(filter(_is_tensor, leaves))
         if not tensors:
-            raise InputMismatchError("inputs: got no tensor, expected at least one")
+            got = describe_arguments(args, kwargs)
+            raise InputMismatchError(f"inputs: got no tensor, expected at least one, in {got}")
+        _check_dense(tensors)
         self._require_backend(tensors)
         with state.lock:
             self._notice_changes(state)
@@ -190,7 +194,7 @@ class CompiledModule(nn.Module, ABC):
     def _variant(
         self, state: _State, args: Any, kwargs: Any, leaves: Any, tree: Any, tensors: Any
     ) -> Variant:
-        others = tuple(repr(leaf) for leaf in leaves if not isinstance(leaf, torch.Tensor))
+        others = tuple(fixed_key(x, i) for i, x in enumerate(leaves) if not _is_tensor(x))
         device = tensors[0].device
         inputs = self._inputs(tensors, fixed=False)
         key = (str(tree), others, device, tuple((i.dims, i.dtype) for i in inputs))
@@ -201,7 +205,7 @@ class CompiledModule(nn.Module, ABC):
         if variant is None:
             try:
                 variant = self._compile(args, kwargs, inputs, device)
-            except ConversionError as error:
+            except (ConversionError, InputMismatchError) as error:
                 if key in state.fixed_batch or not any(i.ranges for i in inputs):
                     raise
                 variant = self._compile(args, kwargs, self._inputs(tensors, fixed=True), device)
@@ -293,6 +297,16 @@ def _examples(args: Any, kwargs: Any, inputs: Sequence[Input]) -> tuple[Any, Any
             second.append(leaf)
         first.append(leaf)
     return *pytree.tree_unflatten(first, tree), *pytree.tree_unflatten(second, tree)
+
+
+def _check_dense(tensors: Sequence[torch.Tensor]) -> None:
+    for position, x in enumerate(tensors):
+        if x.is_nested or x.layout != torch.strided:
+            kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+            raise InputMismatchError(
+                f"tensor input {position}: got a {kind} tensor, expected a dense one; use"
+                f" {'to_padded_tensor(...)' if x.is_nested else 'to_dense()'}"
+            )
 
 
 def _smallest(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
+from .fixed import same_value
 from .graph import Graph, from_torchscript
 from .tracing_warnings import Frozen, tracer_warnings
 from .untraced import check_no_write_was_dropped, overlooked_is_traced, undeclared_writes
@@ -60,8 +61,8 @@ class Trace:
         if tree != self.input_tree:
             count = sum(leaf is TENSOR for leaf in self.input_leaves)
             raise InputMismatchError(
-                f"inputs: got {_describe(args, kwargs)}, expected the structure of the example "
-                f"inputs ({count} tensors: {self.input_tree})"
+                f"inputs: got {describe_arguments(args, kwargs)}, expected the structure of the"
+                f" example inputs ({count} tensors: {self.input_tree})"
             )
         tensors = []
         for position, (leaf, example) in enumerate(zip(leaves, self.input_leaves)):
@@ -71,7 +72,7 @@ class Trace:
                         f"input {position}: got {type(leaf).__name__}, expected a tensor"
                     )
                 tensors.append(leaf)
-            elif leaf is not example and leaf != example:
+            elif leaf is not example and not same_value(leaf, example):
                 raise InputMismatchError(
                     f"input {position}: got {leaf!r}, expected {example!r}: it is no tensor, and "
                     "was fixed by the trace"
@@ -94,7 +95,8 @@ TENSOR = _TensorMark()  # stands for a tensor among the leaves of a tree
 _FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # of a program on wrong inputs
 
 
-def _describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The arguments of a call in short: types, shapes and devices."""
     described = [_kind(a) for a in args] + [f"{k}={_kind(v)}" for k, v in kwargs.items()]
     return f"({', '.join(described)})"
 
@@ -178,7 +180,7 @@ def trace(
         _buffers_restored(program), overlooked_is_traced(), _quiet_tracing() as frozen,
         torch.no_grad(),
     ):  # fmt: skip
-        script = _script(flat, examples, _describe(args, example_kwargs or {}))
+        script = _script(flat, examples, describe_arguments(args, example_kwargs or {}))
     output_tree, output_leaves = flat.output
     if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
         raise _returns_wrong(program, output_leaves)

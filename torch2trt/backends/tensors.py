@@ -27,5 +27,5 @@ raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
 
 def aligned(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it that is contiguous and lies where TVM's code expects it to."""
-    tensor = tensor.contiguous()
+    tensor = tensor.resolve_neg().contiguous()
     return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor

@@ -84,6 +84,7 @@ class TVMContext(SymbolicContext):
         return TORCH_DTYPES[str(self._type(x).dtype)]
 
     def constant(self, value: torch.Tensor, role: str = "constant") -> Tensor:
+        value = value.resolve_neg()
         place = value.data_ptr(), value.shape, value.stride(), value.dtype
         key = place if value.numel() else id(value)
         if key not in self._weights:

@@ -144,8 +144,8 @@ class Graph:
         """Enqueue on a stream, given as its handle and as torch's object; the outputs."""
         graph, held = self._graph, []
         for x, copy in zip(inputs, graph.uploads):
-            if not x.is_contiguous():
-                x = x.contiguous()
+            if not x.is_contiguous() or x.is_neg():
+                x = x.resolve_neg().contiguous()
                 held.append(x)
             if copy.source != x.data_ptr():
                 copy.read_from(x.data_ptr())
@@ -250,7 +250,7 @@ class Lane:
                 binding = self._select(shapes)
             known, outputs, held = binding.addresses, [], []
             for x, name in zip(inputs, self._names):
-                if known.get(name) != x.data_ptr() or not x.is_contiguous():
+                if known.get(name) != x.data_ptr() or not x.is_contiguous() or x.is_neg():
                     held.append(self._tell_input(binding, name, x))
             for name, arguments in binding.fresh:
                 y = None if arguments is None else empty_strided(*arguments)
@@ -269,7 +269,7 @@ class Lane:
 
     def _tell_input(self, binding: Binding, name: str, x: torch.Tensor) -> torch.Tensor:
         """Tell TensorRT where an input lies, or a copy that it can read; that tensor."""
-        x = x.contiguous()
+        x = x.resolve_neg().contiguous()
         if x.data_ptr() % ALIGNMENT:
             x = x.clone()
         binding.set_address(name, x.data_ptr() or self._scratch.data_ptr())
