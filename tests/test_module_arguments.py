@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from module_case import Lambda, defines_networks, same
+from torch.utils import _pytree as pytree
 
 from torch2trt.core import GraphModule
 from torch2trt.errors import InputMismatchError
@@ -104,3 +105,32 @@ def test_a_traced_graph_compares_arrays():
     same(graph(torch.ones(2000) * 2, long_array(1)), torch.ones(2000) * 2)
     with pytest.raises(InputMismatchError, match="fixed by the trace"):
         graph(torch.ones(2000), long_array(5))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x * 2, x.shape[1], [x.shape[0] * 2 + 1], x.numel()),
+        lambda x: {"y": x + 1, "size": tuple(x.shape), "half": x.shape[1] / 2},
+        lambda x: (x + x.shape[1], x.shape[1] > 5, -x.shape[0], x.shape[1] * torch.ones(())),
+    ],
+    ids=["list", "dict", "comparison"],
+)
+def test_sizes_among_the_outputs_are_numbers(wrap, function):
+    wrapped = wrap(function)
+    for shape in ((2, 5), (3, 5), (2, 7), (2, 5)):
+        x = torch.randn(shape)
+        got, expected = wrapped(x), function(x)
+        same(got, expected)
+        leaves = zip(pytree.tree_leaves(got), pytree.tree_leaves(expected))
+        assert all(type(a) is type(b) for a, b in leaves)
+
+
+@defines_networks
+def test_a_dynamic_size_among_the_outputs(machine):
+    net = Lambda(lambda x: (x * 2, x.shape[1], x.shape[1] * x.shape[0]))
+    wrapped = TensorRTModuleWrapper(net, 4, dynamic={"input0": {1: (2, 4, 8)}}).eval()
+    for shape in ((2, 5), (1, 8), (3, 2)):
+        x = torch.randn(shape)
+        same(wrapped(x), net(x))
+    assert len(machine.builds) == 1

@@ -73,3 +73,10 @@ def test_types_of_the_users_own_cannot_be_saved(monkeypatch):
 def test_an_engine_file_without_a_call_says_what_to_use():
     with pytest.raises(Torch2TrtError, match="Engine.load"):
         LoadedModule(SimpleNamespace(extra={}))
+
+
+def test_sizes_among_the_outputs_are_numbers(monkeypatch):
+    x = torch.rand(2, 3)
+    module = loaded(monkeypatch, lambda x: (x, x.shape[1]), x)
+    module._run = lambda x: (x, torch.tensor(x.shape[1], dtype=torch.int32))
+    assert module(x)[1] == 3 and type(module(x)[1]) is int

@@ -15,7 +15,7 @@ from .engine import Engine
 from .errors import InputMismatchError, Torch2TrtError
 from .inference import TorchInferenceContext
 from .program import Input
-from .trace import TENSOR
+from .trace import NUMBER, TENSOR, as_number
 
 if TYPE_CHECKING:
     from .module import TensorRTModule
@@ -49,6 +49,8 @@ def describe_call(graph: GraphModule, inputs: Sequence[Input]) -> dict[str, Any]
 def _leaf(leaf: Any) -> dict[str, Any]:
     if leaf is TENSOR:
         return {"tensor": True}
+    if leaf is NUMBER:
+        return {"tensor": True, "number": True}
     if leaf is None or isinstance(leaf, (bool, int, float, str)):
         return {"value": leaf}
     raise Torch2TrtError(
@@ -102,7 +104,10 @@ class LoadedModule(nn.Module):
                 )
         outputs = self._run(*tensors)
         rest = iter([y if y.dtype == d else y.to(d) for y, d in zip(outputs, self._dtypes)])
-        found = [next(rest) if "tensor" in o else o["value"] for o in self._output_leaves]
+        found = [
+            o["value"] if "value" in o else as_number(next(rest)) if "number" in o else next(rest)
+            for o in self._output_leaves
+        ]
         return pytree.tree_unflatten(found, self._output_tree)
 
 

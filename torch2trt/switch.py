@@ -19,7 +19,7 @@ from .bounds import cut_short
 from .context import torch_network
 from .core import GraphModule
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
-from .fixed import fixed_key
+from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
 from .trace import describe_arguments
@@ -67,7 +67,7 @@ class Variant:
         trace = self.graph.trace
         if len(outputs) != len(self.graph.graph.outputs):  # net_post_fn changed them
             return outputs[0] if len(outputs) == 1 else tuple(outputs)
-        return outputs[0] if trace.output_tree.is_leaf() else trace.unflatten_outputs(outputs)
+        return trace.unflatten_outputs(outputs)
 
 
 @dataclass
@@ -352,8 +352,9 @@ def _gives(graph: GraphModule, args: Any, kwargs: Any, expected: Any) -> bool:
     pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected))
     return all(
         a.shape == b.shape and _close(a.double(), b.double())
+        if _is_tensor(a) and _is_tensor(b)
+        else same_value(a, b)
         for a, b in pairs
-        if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
     )
 
 

@@ -28,7 +28,8 @@ class Trace:
         graph: from the tensors among the inputs to the tensors among the outputs.
         input_tree, input_leaves: the structure of ``(args, kwargs)``; the leaves that are no
             tensors are fixed.
-        output_tree, output_leaves: the structure of the result, likewise.
+        output_tree, output_leaves: the structure of the result, likewise; sizes and what Python
+            computes with them are numbers.
         frozen: what the tracer warned about.
         root: holds the program as ``module``; the paths of ``prim::GetAttr`` nodes start here.
     """
@@ -82,16 +83,35 @@ class Trace:
     def unflatten_outputs(self, tensors: Sequence[Any]) -> Any:
         """Put output tensors into the structure that the module returned while tracing."""
         remaining = iter(tensors)
-        leaves = [next(remaining) if leaf is TENSOR else leaf for leaf in self.output_leaves]
+        leaves = [
+            next(remaining) if leaf is TENSOR else as_number(next(remaining)) if leaf is NUMBER
+            else leaf
+            for leaf in self.output_leaves
+        ]  # fmt: skip
         return pytree.tree_unflatten(leaves, self.output_tree)
 
 
-class _TensorMark:
+def as_number(value: Any) -> Any:
+    """The number in a 0-d tensor; itself where it is symbolic, or a number already."""
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+class _Mark:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __repr__(self) -> str:
-        return "<tensor>"
+        return f"<{self._name}>"
 
 
-TENSOR = _TensorMark()  # stands for a tensor among the leaves of a tree
+TENSOR = _Mark("tensor")  # stands for a tensor among the leaves of a tree
+NUMBER = _Mark("number")  # for a number that the trace holds as a 0-d tensor
+_OF_NUMBERS = frozenset(
+    f"aten::{name}"
+    for name in (
+        "add sub rsub mul div floor_divide remainder neg pow abs eq ne lt le gt ge min max"
+    ).split()
+)  # what Python's operators and functions of numbers are traced as
 _FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # of a program on wrong inputs
 
 
@@ -186,7 +206,31 @@ def trace(
         raise _returns_wrong(program, output_leaves)
     check_no_write_was_dropped(flat.writes, script.inlined_graph)
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
+    output_leaves = _with_numbers(graph, output_leaves)
     return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat)
+
+
+def _with_numbers(graph: Graph, leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """The leaves with those marked that are numbers in Python: sizes and what is made of them."""
+    plain, numbers, tuples = set(), set(), {}
+    for node in graph.nodes:
+        inputs = {value.name for value in node.inputs}
+        made = {value.name for value in node.outputs}
+        if isinstance(node.attributes.get("value"), (int, float)):
+            plain |= made
+        elif node.kind == "prim::TupleConstruct":
+            tuples[node.outputs[0].name] = node.inputs
+        elif node.kind == "prim::TupleUnpack":
+            parts = zip(node.outputs, tuples.get(node.inputs[0].name, ()))
+            numbers |= {value.name for value, part in parts if part.name in numbers}
+        elif node.kind == "prim::NumToTensor":
+            numbers |= made
+        elif node.kind in _OF_NUMBERS and inputs & numbers and inputs <= plain | numbers:
+            numbers |= made
+    remaining = iter(graph.outputs)
+    return tuple(
+        NUMBER if leaf is TENSOR and next(remaining).name in numbers else leaf for leaf in leaves
+    )
 
 
 def _script(flat: _Flat, examples: tuple[torch.Tensor, ...], inputs: str) -> Any:

@@ -112,8 +112,16 @@ class SymbolicContext(Context):
         raise self._missing("literal")
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
-        """`value` itself when it is symbolic, else ``constant(value)``."""
-        return value if self.is_tensor(value) else self.constant(value, role)
+        """`value` itself when it is symbolic, else ``constant(value)``; a number as 0-d tensor."""
+        if self.is_tensor(value):
+            return value
+        is_number = isinstance(value, (int, float)) or self.is_dim(value)
+        return self._of_number(value) if is_number else self.constant(value, role)
+
+    def _of_number(self, value: Dim | float) -> Tensor:
+        if self.is_dim(value):
+            return self.reshape(self.size_tensor([value]), [])
+        return self.literal(torch.tensor(value))
 
     def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
         """A 1-d integer tensor that holds `dims` (some of them symbolic)."""

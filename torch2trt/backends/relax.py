@@ -84,7 +84,7 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         Relax variables that a caller brought, made by neither `input` nor `constant`, come behind
         the inputs.
         """
-        values = [self.operand(self.normalize(x), "output") for x in outputs]
+        values = [self.operand(x, "output") for x in outputs]
         body = self.network.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
         block = self.network._end_block()
         self._open_blocks.clear()

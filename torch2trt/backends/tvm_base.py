@@ -95,9 +95,9 @@ class TVMContext(SymbolicContext):
         return self._weights[key][0]
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
-        return (
-            self.constant(value, role) if isinstance(value, torch.Tensor) else self.normalize(value)
-        )
+        if isinstance(value, (torch.Tensor, int, float)) or self.is_dim(value):
+            return super().operand(value, role)
+        return self.normalize(value)
 
     def size_tensor(self, dims: Sequence[Dim], dtype: torch.dtype = torch.int64) -> Tensor:
         return self.literal(torch.tensor(list(dims), dtype=dtype))
