@@ -133,3 +133,29 @@ def test_weights_follow_after_lowering():
 def test_other_types_are_refused(dtype):
     with pytest.raises(ConversionError, match=str(dtype)):
         lowered(lambda x: x + 1, torch.rand(2), dtype=dtype)
+
+
+def conv_and_norm():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+    nn.init.uniform_(model[1].running_var, 0.5, 2.0)
+    nn.init.normal_(model[1].running_mean)
+    return model
+
+
+def test_batch_norms_are_folded_before_weights_are_rounded():
+    model, x = conv_and_norm(), torch.rand(1, 3, 8, 8)
+    graph = lowered(model, x)
+    assert "aten::batch_norm" not in types(graph)
+    with torch.no_grad():
+        scale = model[1].weight / torch.sqrt(model[1].running_var + model[1].eps)
+        weight = (model[0].weight * scale[:, None, None, None]).half()
+        bias = ((model[0].bias - model[1].running_mean) * scale + model[1].bias).half()
+        expected = F.conv2d(x.half(), weight, bias).float()
+    torch.testing.assert_close(graph(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("overrides", [{"aten::batch_norm": FLOAT}, {"1": FLOAT}, {"0": FLOAT}])
+def test_a_batch_norm_with_a_type_of_its_own_is_not_folded(overrides):
+    graph = lowered(conv_and_norm(), torch.rand(1, 3, 8, 8), overrides=overrides)
+    assert "aten::batch_norm" in types(graph)

@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from . import container
+from .accuracy import check_engine, expected_error
 from .backends import trt_api, tvm_module
 from .backends.flags import set_tf32
-from .check import check_outputs, first_difference
+from .check import check_outputs
 from .core import GraphModule
 from .engine import cuda_index
 from .errors import BackendUnavailableError, InputMismatchError
@@ -21,7 +22,7 @@ from .inference import InferenceContext
 from .inference.profiler import LayerTimes
 from .program import Definition, Input, TensorRTProgram, define, lowered
 from .saved import describe_call, save
-from .settings import TOLERANCE, Dynamic, Settings, parse_settings, settings_of
+from .settings import Dynamic, Settings, parse_settings, settings_of
 from .switch import CompiledModule, Variant
 from .tvm_program import TVMProgram
 
@@ -59,6 +60,8 @@ class TensorRTModule(CompiledModule):
             5e-3 (tf32), 2e-2 (float16) or 1e-1 (bfloat16) is a warning, by the coarsest type that
             the module has or `dtype` asks for; values that are not finite where PyTorch's are is an
             error.
+        accuracy: for 16 bits, the relative error to keep on the example inputs: where the engine
+            has more, it is built again with the first 1, 2, 4, ... products in float32.
         progress: True for a progress bar while building, or a function called with ``Progress``.
 
     Raises:
@@ -89,6 +92,7 @@ class TensorRTModule(CompiledModule):
         cuda_graph: bool = False,
         optimization_level: int | None = None,
         check: bool = True,
+        accuracy: float | None = None,
         progress: Any = None,
     ) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class TensorRTModule(CompiledModule):
             max_batchsize, workspace, dtype, input_names, cache, precision, dynamic,
             builder_config_fn=builder_config_fn, net_post_fn=net_post_fn, verbose=verbose,
             refit=refit, cuda_graph=cuda_graph, optimization_level=optimization_level, check=check,
-            progress=progress,
+            accuracy=accuracy, progress=progress,
         )  # fmt: skip
 
     def _require_backend(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -141,18 +145,9 @@ class TensorRTModule(CompiledModule):
             return
         variant.casts = _casts(variant.graph, [s.dtype for s in variant.program.engine.outputs])
         if self.settings.check:
-            tensors, graph = _tensors(args, kwargs), variant.graph
-            what = f"the TensorRT engine of {type(self).__name__} ({self.settings.type_name})"
-            tolerance = _tolerance(self.settings, graph)
-
-            def explain() -> str:
-                lower = lowered(graph, settings_of(self)).graph
-                attribute = graph.trace.attribute
-                return first_difference(graph.graph, lower, tensors, attribute, tolerance)
-
-            check_outputs(
-                self._eager(args, kwargs), variant.call(tensors), tolerance, what, explain
-            )
+            with set_tf32(False):
+                expected = self._eager(args, kwargs)
+            check_engine(variant, _tensors(args, kwargs), expected, type(self).__name__)
 
     def _defined(self, args: Any, kwargs: Any) -> tuple[GraphModule, list[Input], Definition]:
         trt_api.trt()
@@ -308,7 +303,7 @@ class TVMModule(CompiledModule):
             with set_tf32(False):
                 expected = self._eager(args, kwargs)
                 got = variant.pack(variant.program.run_plainly(*_tensors(args, kwargs)))
-            check_outputs(expected, got, _tolerance(self.settings, variant.graph), what)
+            check_outputs(expected, got, expected_error(self.settings, variant.graph), what)
 
     def report(self, *args: Any, **kwargs: Any) -> list[Any]:
         """What the program consists of: a ``Row`` for each fused function and library call.
@@ -347,12 +342,6 @@ def _check_axes(name: str, tensor: torch.Tensor, given: Sequence[Mapping[int, An
             f"input {name!r}: got shape {tuple(tensor.shape)}, but dynamic= names the dimensions"
             f" {beyond}"
         )
-
-
-def _tolerance(settings: Settings, graph: GraphModule) -> float:
-    """The relative error to be expected of the coarsest type in which the program computes."""
-    types = {str(v.dtype).removeprefix("torch.") for n in graph.graph.nodes for v in n.outputs}
-    return max(TOLERANCE.get(name, 0.0) for name in (settings.type_name, *types))
 
 
 def _tensors(args: Any, kwargs: Any) -> list[torch.Tensor]:

@@ -49,6 +49,7 @@ def lower_precision(
     dtype: torch.dtype,
     attribute: Callable[[str], Any],
     overrides: Mapping[str, torch.dtype] | None = None,
+    exact: int = 0,
 ) -> Graph:
     """The graph computing in `dtype` where that is safe; inputs and outputs keep their types.
 
@@ -60,6 +61,7 @@ def lower_precision(
         attribute: gives the parameter or buffer at a path.
         overrides: the type of certain nodes: by kind ("aten::softmax"), or by module path
             ("layer1.0", with all below it), which counts more the longer it is.
+        exact: how many products and convolutions, from the first on, stay in float32.
 
     Raises:
         ConversionError: a type that is none of the three.
@@ -67,7 +69,12 @@ def lower_precision(
     for kind in (dtype, *(overrides or {}).values()):
         if kind not in (torch.float16, torch.bfloat16, torch.float32):
             raise ConversionError(f"dtype: got {kind}, expected float32, float16 or bfloat16")
-    return _Pass(graph, dtype, attribute, overrides or {}).run()
+    return _Pass(graph, dtype, attribute, overrides or {}, exact).run()
+
+
+def products(graph: Graph) -> int:
+    """How many nodes ``lower_precision`` computes in the lower type."""
+    return sum(node.kind in _COMPUTE for node in graph.nodes)
 
 
 class _Pass:
@@ -77,7 +84,9 @@ class _Pass:
         dtype: torch.dtype,
         attribute: Callable[[str], Any],
         overrides: Mapping[str, torch.dtype],
+        exact: int,
     ):
+        self.exact = exact
         self.dtype = dtype
         self.attribute = attribute
         self.kinds = {k: v for k, v in overrides.items() if "::" in k}
@@ -159,7 +168,8 @@ class _Pass:
         if asked is not None:
             return asked
         if node.kind in _COMPUTE:
-            return self.dtype
+            self.exact -= 1
+            return self.dtype if self.exact < 0 else torch.float32
         if not self._may_lower(node):
             return torch.float32
         moving = [v for v in floats if v.name not in self.fixed] or floats

@@ -156,7 +156,9 @@ def lowered(graph: GraphModule, settings: Settings) -> GraphModule:
         return graph
     lower = copy.copy(graph)
     attribute = graph.trace.attribute
-    lower.graph = lower_precision(graph.graph, settings.dtype, attribute, settings.precision)
+    lower.graph = lower_precision(
+        graph.graph, settings.dtype, attribute, settings.precision, settings.exact
+    )
     return lower
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Settings:
     Attributes:
         dtype: the type of matrix products and convolutions.
         tf32: whether float32 ones may round their inputs to TensorFloat-32.
+        exact: how many of them, from the first on, stay in float32.
     """
 
     max_batchsize: int
@@ -50,6 +51,8 @@ class Settings:
     check: bool
     progress: Any
     verbose: bool
+    accuracy: float | None = None
+    exact: int = 0
 
     @property
     def type_name(self) -> str:
@@ -188,6 +191,14 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ConversionError(f"progress: got {options['progress']!r}, expected a bool or function")
 
 
+def _check_accuracy(accuracy: Any, dtype: torch.dtype, check: bool) -> None:
+    if not isinstance(accuracy, Real) or not accuracy > 0:
+        raise ConversionError(f"accuracy: got {accuracy!r}, expected a relative error such as 5e-3")
+    if dtype == torch.float32 or not check:
+        got = f"dtype={str(dtype).removeprefix('torch.')!r}, check={check}"
+        raise ConversionError(f"accuracy: got {got}, expected a type of 16 bits and check=True")
+
+
 def parse_settings(
     max_batchsize: int,
     workspace: int | None,
@@ -211,6 +222,9 @@ def parse_settings(
         raise ConversionError(f"input_names: got {input_names!r}, expected a sequence of names")
     _check_options(rest)
     kind, tf32 = parse_dtype(dtype)
+    accuracy = rest.get("accuracy")
+    if accuracy is not None:
+        _check_accuracy(accuracy, kind, rest["check"])
     return Settings(
         max_batchsize=max_batchsize,
         workspace=workspace,

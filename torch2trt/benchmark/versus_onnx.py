@@ -40,8 +40,22 @@ from .timing import interleave
 Record = dict[str, Any]
 
 
-def compare(setting: Setting, expected: torch.Tensor, seconds: float, layers: Record) -> Record:
-    """Both engines and eager PyTorch: errors and times; `layers` receives the engines' layers."""
+def compare(
+    setting: Setting,
+    expected: torch.Tensor,
+    seconds: float,
+    layers: Record,
+    accuracy: float | None = None,
+) -> Record:
+    """Both engines and eager PyTorch: errors and times.
+
+    Args:
+        setting: what to run.
+        expected: the output in float64.
+        seconds: how long to measure.
+        layers: receives the engines' layers.
+        accuracy: the error that one more engine of torch2trt keeps.
+    """
     record: Record = {}
     module, example = setting.converted()
     calls: dict[str, Callable[[], Any]] = {"PyTorch": lambda: module(example)}
@@ -50,6 +64,10 @@ def compare(setting: Setting, expected: torch.Tensor, seconds: float, layers: Re
     record["from_cache"] = _kept(setting) == kept
     engines = {"torch2trt": wrapped.latest_variant().program.engine}
     record["onnx_build_seconds"], engines["ONNX"] = timed(lambda: onnx_engine(setting))
+    if accuracy is not None:
+        program = _accurate(setting, accuracy)
+        engines[f"accuracy {accuracy:g}"] = program.engine
+        record["products_in_float32"] = program.settings.exact
     for name, engine in engines.items():
         calls[name] = replayed(engine, setting.example)
         layers[name] = layer_times(engine, setting.example)
@@ -62,6 +80,13 @@ def compare(setting: Setting, expected: torch.Tensor, seconds: float, layers: Re
     record["ratio_to_eager"] = times["torch2trt"].ratio(times["PyTorch"])
     record["layers"] = {name: summary(rows) for name, rows in layers.items()}
     return record
+
+
+def _accurate(setting: Setting, accuracy: float) -> Any:
+    """The program of a module that keeps an accuracy."""
+    wrapped = own_module(setting, accuracy=accuracy)
+    wrapped(setting.example)
+    return wrapped.latest_variant().program
 
 
 def _kept(setting: Setting) -> set[Path]:
@@ -192,7 +217,9 @@ def run(item: str, options: argparse.Namespace, record: Record, layers: Record) 
         setting = Setting(module.cuda(), example, dtype, options.cache, options.level)
         record["level"] = options.level
         with torch.no_grad():
-            record.update(compare(setting, precise(module, example), options.seconds, layers))
+            accuracy = options.accuracy if setting.half else None
+            expected = precise(module, example)
+            record.update(compare(setting, expected, options.seconds, layers, accuracy))
         yield
         if name in options.load:
             record["load"] = loading(setting)
@@ -213,7 +240,7 @@ def report(item: str, record: Record, layers: Record) -> str:
     for name, milliseconds in record["milliseconds"].items():
         latency, error = record["latency"][name], record["errors"][name]
         lines.append(
-            f"  {name:10} {milliseconds:8.4f} ms, latency {latency:8.4f} ms, error {error:.1e}"
+            f"  {name:14} {milliseconds:8.4f} ms, latency {latency:8.4f} ms, error {error:.1e}"
         )
     lines += [
         f"  {part}: {json.dumps(record[part])}"
@@ -245,6 +272,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--json", metavar="FILE", help="written after each item; items it has already are left out"
+    )
+    parser.add_argument(
+        "--accuracy", type=float, metavar="ERROR", help="in 16 bits, one more engine that keeps it"
     )
     parser.add_argument("--layers", metavar="FILE", help="the layers of both engines, as JSON")
     return parser.parse_args(argv)
