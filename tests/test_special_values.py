@@ -5,6 +5,8 @@ A compiler may simplify these programs as real numbers would allow.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,19 @@ def pooled(x, y, pool, *options, **named):
     return pool(image, *options, return_indices=True, **named)[1]
 
 
+def sampled(x, y, mode, padding, align):
+    """An image sampled at special places, in single precision."""
+    image, grid = torch.linspace(-2, 3, 20).square(), torch.stack([x, y], -1).float() * 0.75
+    return F.grid_sample(image.view(1, 1, 4, 5), grid.view(1, 7, 7, 2), mode, padding, align)
+
+
+def sampled_volume(x, y, mode, padding):
+    volume, grid = torch.linspace(-2, 3, 60).square(), torch.stack([x, y, y - x], -1).float()
+    volume, grid = volume.view(1, 1, 3, 4, 5), grid.view(1, 7, 7, 1, 3)
+    return F.grid_sample(volume, grid * 0.75, mode, padding, True)
+
+
+PADDINGS = ("zeros", "border", "reflection")
 PROGRAMS = {
     **{name: lambda x, y, f=getattr(torch, name): f(x * 2) for name in FUNCTIONS},
     **{name: lambda x, y, f=getattr(F, name): f(x * 2) for name in ACTIVATIONS},
@@ -74,6 +89,20 @@ PROGRAMS = {
     "max_pool_indices_fractional": lambda x, y: pooled(
         x, y, F.fractional_max_pool2d, 3, 4, _random_samples=torch.full((1, 1, 2), 0.5).to(x.dtype)
     ),
+    **{
+        f"grid_sample_{mode}_{padding}_{align}": partial(
+            sampled, mode=mode, padding=padding, align=align
+        )
+        for mode, align in (("bilinear", False), ("nearest", True), ("bicubic", False))
+        for padding in PADDINGS
+    },
+    **{
+        f"grid_sample_volume_{mode}_{padding}": partial(
+            sampled_volume, mode=mode, padding=padding
+        )
+        for mode in ("bilinear", "nearest")
+        for padding in PADDINGS
+    },
     "softmax": lambda x, y: torch.softmax(x.view(7, 7) * 2, 0),
     "softmax_of_one": lambda x, y: torch.softmax(x.view(49, 1) * 2, 1),
     "layer_norm_of_one": lambda x, y: F.layer_norm(x.view(49, 1) * 2, [1]),

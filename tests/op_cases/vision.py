@@ -12,6 +12,9 @@ SCORES = torch.tensor([0.3, -0.2, 0.9, 0.4, 0.8, 0.1])
 OVERLAPS = torch.tensor([[0, 0, 4, 4], [1, 1, 5, 5], [0, 0, 4, 3.5], [8, 8, 9, 9], [8, 8, 9, 9.5],
                          [3, 3, 7, 7]])
 
+FAR = torch.randn(1, 12, 3, 5, generator=torch.Generator().manual_seed(5))
+FAR = FAR.masked_fill(FAR > 1, torch.inf).masked_fill(FAR < -1, -torch.inf)
+
 
 def deform(name, groups, offset_groups, mask, out, **options):
     """A case of deform_conv2d of 4 channels with a kernel of 3 x 2, whose output size is `out`."""
@@ -39,6 +42,9 @@ CASES = [
     deform("deform_conv2d", 1, 1, True, (5, 5)),
     deform("deform_conv2d_groups", 2, 2, False, (4, 4), stride=(2, 2), padding=(2, 1),
            dilation=(2, 1)),
+    case("deform_conv2d_infinite",
+         lambda x, offset: tv.deform_conv2d(x, offset, torch.ones(6, 4, 3, 2, dtype=x.dtype)),
+         (1, 4, 5, 6), FAR),
     case("nms", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS, SCORES,
          refused={"tvm": "depends on the data"}),
 ]  # fmt: skip

@@ -147,57 +147,95 @@ def resize(
 
 
 # ---- grid sample ---------------------------------------------------------------------------------
-def _reflect(x: Expr, twice_low: Expr, twice_high: Expr) -> Expr:
-    dtype = T.dtype_name(x)
-    low = twice_low * tirx.const(0.5, dtype)
-    span = (twice_high - twice_low) * tirx.const(0.5, dtype)
-    safe = tirx.Select(span > tirx.const(0, dtype), span, tirx.const(1, dtype))
-    distance = tirx.abs(x - low)
-    flips = tirx.floor(distance / safe)
-    extra = tirx.truncmod(distance, safe)
-    odd = tirx.truncmod(flips, tirx.const(2, dtype)) > tirx.const(0.5, dtype)
-    result = tirx.Select(odd, span - extra + low, extra + low)
-    return tirx.Select(span > tirx.const(0, dtype), result, tirx.const(0, dtype))
+# The rules are those of PyTorch on the CPU, whose code for images differs from that for volumes in
+# rounding and in what becomes of NaN and infinity.
+class _Image:
+    """The coordinates along one axis of an image."""
+
+    def __init__(self, size: Any, align: bool, dtype: str):
+        self.extent, self.align = size.astype(dtype), align
+        self.zero, self.one = tirx.const(0, dtype), tirx.const(1, dtype)
+        self.half, self.two = tirx.const(0.5, dtype), tirx.const(2, dtype)
+
+    def position(self, x: Expr) -> Expr:
+        """The place among the elements of the coordinate `x`, which is 1 at the end."""
+        if self.align:
+            return (x + self.one) * ((self.extent - self.one) * self.half)
+        return (x + self.one) * (self.extent * self.half) - self.half
+
+    def reflected(self, x: Expr) -> Expr:
+        low = self.zero if self.align else self.zero - self.half
+        period = self.two * (self.extent - self.one if self.align else self.extent)
+        safe = tirx.Select(period > self.zero, period, self.one)
+        distance = tirx.abs(x - low)
+        extra = distance - tirx.floor(distance / safe) * safe
+        return tirx.Select(period > self.zero, tirx.min(extra, safe - extra) + low, self.zero)
+
+    def clipped(self, x: Expr) -> Expr:
+        """NaN is the first element."""
+        return tirx.Select(x > self.zero, tirx.min(x, self.extent - self.one), self.zero)
+
+    def outside(self, x: Expr) -> Expr:
+        """What is interpolated where outside is zero: no number where `x` is not finite."""
+        return x
+
+    def place(self, x: Expr, padding: str) -> Expr:
+        """A position after the padding rule; with "zeros" it may still lie outside."""
+        if padding == "zeros":
+            return self.outside(x)
+        return self.clipped(self.reflected(x) if padding == "reflection" else x)
+
+    def index(self, x: Expr) -> Expr:
+        """A whole position as an integer; far outside stays outside, and so is NaN."""
+        four = self.two + self.two
+        near = tirx.min(x, self.extent + self.two)
+        return tirx.Select(x > self.zero - four, near, self.zero - four).astype("int64")
 
 
-def _bring_inside(x: Expr, size: Any, padding: str, align: bool) -> Expr:
-    """A coordinate after the padding rule; with "zeros" it may still lie outside."""
-    dtype = T.dtype_name(x)
-    extent, zero, one = size.astype(dtype), tirx.const(0, dtype), tirx.const(1, dtype)
-    two = tirx.const(2, dtype)
-    if padding == "reflection":
-        low, high = (zero, two * (extent - one)) if align else (zero - one, two * extent - one)
-        x = _reflect(x, low, high)
-    if padding == "zeros":  # far outside stays outside, but fits an integer; NaN reads nothing
-        return tirx.Select(
-            x > tirx.const(-4, dtype), tirx.min(x, extent + two), tirx.const(-4, dtype)
+class _Volume(_Image):
+    """The coordinates along one axis of a volume."""
+
+    def position(self, x: Expr) -> Expr:
+        if self.align:
+            return (x + self.one) / self.two * (self.extent - self.one)
+        return ((x + self.one) * self.extent - self.one) / self.two
+
+    def reflected(self, x: Expr) -> Expr:
+        low = self.zero if self.align else self.zero - self.half
+        span = self.extent - self.one if self.align else self.extent
+        safe = tirx.Select(span > self.zero, span, self.one)
+        distance = tirx.abs(x - low)
+        flips, extra = tirx.floor(distance / safe), tirx.truncmod(distance, safe)
+        odd = tirx.all(
+            tirx.truncmod(flips, self.two) > self.half,
+            flips < tirx.const(2.0**31, T.dtype_name(x)),
         )
-    return tirx.Select(x > zero, tirx.min(x, extent - one), zero)
+        result = tirx.Select(odd, span - extra + low, extra + low)
+        return tirx.Select(span > self.zero, result, self.zero)
+
+    def clipped(self, x: Expr) -> Expr:
+        """NaN is the last element."""
+        last = self.extent - self.one
+        return tirx.Select(x <= self.zero, self.zero, tirx.Select(x < last, x, last))
+
+    def outside(self, x: Expr) -> Expr:
+        return tirx.Select(
+            tirx.abs(x) < tirx.const(2.0**31, T.dtype_name(x)), x, self.zero - self.two
+        )
 
 
-def _coordinate(x: Expr, size: Any, align: bool) -> Expr:
-    dtype = T.dtype_name(x)
-    one, two, extent = tirx.const(1, dtype), tirx.const(2, dtype), size.astype(dtype)
-    return (x + one) / two * (extent - one) if align else ((x + one) * extent - one) / two
-
-
-def _grid_taps(
-    x: Expr, size: Any, mode: str, padding: str, align: bool
-) -> list[tuple[Expr, Expr | None]]:
-    position = _coordinate(x, size, align)
+def _grid_taps(x: Expr, axis: _Image, mode: str, padding: str) -> list[tuple[Expr, Expr | None]]:
+    position = axis.position(x)
     if mode == "bicubic":
-        dtype = T.dtype_name(x)
-        bound = tirx.const(2.0**30, dtype)
-        position = tirx.max(tirx.min(position, bound), tirx.const(0, dtype) - bound)
         floor = tirx.floor(position)
-        places = [floor + tirx.const(k - 1, dtype) for k in range(4)]
-        inside = [_bring_inside(p, size, padding, align).astype("int64") for p in places]
+        places = [floor + tirx.const(k - 1, T.dtype_name(x)) for k in range(4)]
+        inside = [axis.index(axis.place(p, padding)) for p in places]
         return list(zip(inside, cubic_weights(position - floor)))
-    position = _bring_inside(position, size, padding, align)
+    position = axis.place(position, padding)
     if mode == "nearest":
-        return [(tirx.nearbyint(position).astype("int64"), None)]
+        return [(axis.index(tirx.nearbyint(position)), None)]
     floor = tirx.floor(position)
-    low, weight = floor.astype("int64"), position - floor
+    low, weight = axis.index(floor), position - floor
     return [(low, T.const(1, weight) - weight), (low + 1, weight)]
 
 
@@ -206,6 +244,7 @@ def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: b
     dtype, stored = _working_dtype(x), T.dtype_name(x)
     spatial = list(x.shape[2:])
     rank = len(spatial)
+    rules = _Image if rank == 2 else _Volume
 
     def read(n: Expr, c: Expr, *at: Expr) -> Expr:
         inside = tirx.all(*itertools.chain(*[(i >= 0, i < d) for i, d in zip(at, spatial)]))
@@ -213,7 +252,7 @@ def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: b
 
     def taps(*index: Expr, axis: int) -> list[tuple[Expr, Expr | None]]:
         coordinate = grid(*index, rank - 1 - axis).astype(dtype)
-        return _grid_taps(coordinate, spatial[axis], mode, padding, align)
+        return _grid_taps(coordinate, rules(spatial[axis], align, dtype), mode, padding)
 
     tables = [
         _tables(grid.shape[:-1], partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)

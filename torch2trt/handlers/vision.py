@@ -177,6 +177,7 @@ def _sampling_grid(ctx, x, offset, kernel, out, *window):
     base = torch.stack([place.expand(*kernel, *out) for place in places], 2)
     base = base.reshape(kernel[0] * kernel[1], 2, out[0] * out[1]).to(dtype(ctx, x))
     points = add(ctx, reshape(ctx, offset, [-1, *base.shape]), base)
+    points = clamp(ctx, points, -2.0, max(sizes) + 1.0)  # grid_sample makes NaN of infinity
     scale = torch.tensor([[2 / s] for s in sizes], dtype=base.dtype)
     shift = torch.tensor([[1 / s - 1] for s in sizes], dtype=base.dtype)
     grid = transpose(ctx, add(ctx, mul(ctx, points, scale), shift), 2, 3)
