@@ -93,3 +93,55 @@ def test_every_operator_has_a_docstring_with_its_schema():
         if not operator.__doc__ and operator.function.__name__ != "emit"
     })  # fmt: skip
     assert undocumented == []
+
+
+@pytest.fixture
+def relu():
+    """Registers a handler of ``aten::relu`` for one test."""
+    yield lambda handler: register_node_handler("aten::relu")(handler)
+    unregister_node_handler("aten::relu")
+
+
+@pytest.mark.parametrize("backend", RUNNERS)
+@pytest.mark.parametrize(
+    "returned, message",
+    [
+        (
+            lambda x: [torch.ones(6)],
+            r"handler gave float32\[6\], the trace recorded float32\[2, 3\]",
+        ),
+        (lambda x: [torch.ones(2, 3).int()], r"handler gave int32\[2, 3\], the trace recorded"),
+        (lambda x: [None], r"returned None as output 0, expected a tensor like .* float32\[2, 3\]"),
+        (lambda x: [x, x], "returned 2 values, expected a list of 1"),
+        (lambda x: x, "the handler returned .*Tensor|Var.*, expected a list of 1"),
+    ],
+    ids=["shape", "dtype", "none", "two", "no_list"],
+)
+def test_what_a_handler_returns_is_checked_on_every_backend(relu, backend, returned, message):
+    relu(lambda inputs, attributes, scope: returned(inputs[0]))
+    with pytest.raises(torch2trt.ConversionError, match=message):
+        RUNNERS[backend](lambda x: torch.relu(x) * 2, [torch.randn(2, 3)])
+
+
+def test_a_handler_serves_other_sizes_than_those_of_the_trace(relu):
+    relu(lambda inputs, attributes, scope: [inputs[0].clamp_min(0)])
+    graph = GraphModule(lambda x: torch.relu(x) * 2, torch.randn(2, 3))
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(graph(x), x.relu() * 2)
+
+
+@pytest.mark.parametrize("kinds", [(), ("relu",), (lambda inputs, attributes, scope: inputs,)])
+def test_a_handler_needs_a_node_kind(kinds):
+    with pytest.raises(torch2trt.ConversionError, match="expected node kinds such as"):
+        register_node_handler(*kinds)
+
+
+def test_a_handler_can_be_called():
+    with pytest.raises(torch2trt.ConversionError, match="aten::relu: got 3, expected a handler"):
+        register_node_handler("aten::relu")(3)
+
+
+def test_pytorch_failing_in_debug_mode_says_where():
+    graph = GraphModule(lambda x: torch.relu(x) @ torch.ones(3, 2), torch.randn(2, 3))
+    with pytest.raises(torch2trt.ConversionError, match=r"matmul in .*test_handlers.*\[2, 4\]"):
+        graph(torch.randn(2, 4))

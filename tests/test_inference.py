@@ -10,10 +10,11 @@ import pytest
 import torch
 from fake_engine import FakeCudaEngine
 
+import torch2trt
 from torch2trt.backends import trt_api
 from torch2trt.engine import Engine, TensorSpec
 from torch2trt.errors import BackendUnavailableError, InputMismatchError, Torch2TrtError
-from torch2trt.inference import InferenceContext, TVMInference
+from torch2trt.inference import InferenceContext, TVMInference, host
 from torch2trt.inference.inputs import as_engine, in_order, profile_of
 from torch2trt.inference.memory import memory_for, stream_handle
 from torch2trt.inference.profiler import LayerTimes
@@ -229,6 +230,27 @@ def test_inference_times_the_layers(pycuda):
     assert "net.py(41)" in str(times) and engine.cuda_engine.contexts[0].profiler is None
 
 
+@needs_trt
+def test_layers_on_several_streams_are_timed_on_one(pycuda):
+    cuda_engine = FakeCudaEngine()
+    cuda_engine.num_aux_streams, given = 2, []
+    context = InferenceContext(Engine(cuda_engine, 0), Stream(), 0)
+    context.inference_async(X, Y)
+    cuda_engine.contexts[0].set_aux_streams = given.append
+    context.inference(X, Y)
+    assert [len(handles) for handles in given] == [2] and len(context.profile().rows) == 1
+
+
+@needs_trt
+def test_an_engine_that_tells_no_times_is_an_error(pycuda, monkeypatch):
+    context = InferenceContext(Engine(FakeCudaEngine(), 0), Stream(), 0)
+    silent = types.SimpleNamespace(rows=[], report_layer_time=lambda name, milliseconds: None)
+    monkeypatch.setattr(host, "create_profiler", lambda: silent)
+    context.inference(X, Y)
+    with pytest.raises(Torch2TrtError, match="reported no layer times .* 0 streams"):
+        context.profile()
+
+
 def test_layer_times_are_sorted_by_time():
     text = str(LayerTimes((("a", 1.0), ("b", 3.0))))
     assert text.index(" b") < text.index(" a") and "75.0" in text and "4.0000" in text
@@ -340,3 +362,20 @@ def test_tvm_threads_take_turns(add_program):
 def test_tvm_runs_any_callable():
     program = TVMInference(lambda x, w: x @ w, {"w": torch.eye(3)}, input_names=["x"])
     assert program.run(torch.ones(2, 3))[0].equal(torch.ones(2, 3))
+
+
+def test_a_compiled_program_names_its_inputs():
+    pytest.importorskip("tvm.relax")
+    from torch2trt.backends.schedules import compile_cpu
+
+    with torch2trt.tvm_network() as context:
+        _, graph = torch2trt.torch2tvm(lambda x, y: x * 2 + y, (torch.ones(3), torch.ones(3)))
+        module = context.finish([graph.get_resolved_outputs()])
+    program = TVMInference(compile_cpu(module, params=[]))
+    assert program.input_names == ("input0", "input1")
+    assert program(torch.ones(3), input1=torch.ones(3))["output0"].tolist() == [3.0] * 3
+
+
+def test_a_callable_without_names_asks_for_them():
+    with pytest.raises(InputMismatchError, match="got 1 inputs, expected 0: .* give input_names="):
+        TVMInference(lambda x: x)(torch.ones(3))

@@ -190,10 +190,10 @@ def _check_inputs(ctx: Context, values: Sequence[Value], tensors: Sequence[Any])
         dtype = ctx.dtype(tensor) if symbolic else tensor.dtype
         fits = dtype == value.dtype or (symbolic and ctx.same_dtype(dtype, value.dtype))
         if value.shape is not None and (len(shape) != len(value.shape) or not fits):
+            sizes = ", ".join(map(str, shape))
             raise InputMismatchError(
-                f"input {position} ({value.name}): got {dtype}{list(map(str, shape))}, expected "
-                f"{value.dtype} with {len(value.shape)} dimensions as in the example, "
-                f"{list(value.shape)}"
+                f"input {position} ({value.name}): got {dtype}[{sizes}], expected {value.dtype}"
+                f" with {len(value.shape)} dimensions as in the example, {list(value.shape)}"
             )
 
 

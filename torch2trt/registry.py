@@ -123,9 +123,22 @@ def register_node_handler(*kinds: str) -> Callable[[Handler], Handler]:
         @torch2trt.register_node_handler("aten::my_relu")
         def my_relu(inputs, attributes, scope):
             return torch2trt.get_node_handler("aten::relu")(inputs, attributes, scope)
+
+    Raises:
+        ConversionError: a kind is none, or the handler cannot be called.
     """
+    wrong = [kind for kind in kinds if not (isinstance(kind, str) and "::" in kind)]
+    if wrong or not kinds:
+        raise ConversionError(
+            f"register_node_handler: got {wrong or 'nothing'}, expected node kinds such as"
+            ' "aten::sum" or "aten::sum.dim_IntList"'
+        )
 
     def register(handler: Handler) -> Handler:
+        if not callable(handler):
+            raise ConversionError(
+                f"{kinds[0]}: got {handler!r}, expected a handler (inputs, attributes, scope)"
+            )
         for kind in kinds:
             _USER[kind] = handler
         return handler

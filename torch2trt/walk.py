@@ -78,8 +78,9 @@ def run_node(
             raise UnsupportedOpError(
                 f"{node.where}: random numbers would stay the same (backend: {ctx.name})"
             )
-        result = run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
+        result = _in_torch(node, arguments, ctx)
         return list(result) if isinstance(result, tuple) else [result]
+    is_users = handler is not None
     handler = handler or _builtin(node, ctx)
     operator = getattr(handler, "__self__", None)
     takes_numbers = handler is builtin(node.kind, node.overload) and not isinstance(operator, Op)
@@ -92,10 +93,33 @@ def run_node(
             for v, a in zip(node.inputs, arguments)
         ]
     outputs = _call(handler, node, arguments, ctx)
-    if symbolic:
+    if is_users:
+        _check_users(node, outputs)
+    if symbolic or is_users:
         for value, output in zip(node.outputs, outputs):
             check_recorded(ctx, node, value, output, exact)
     return outputs
+
+
+def _check_users(node: Node, outputs: Sequence[Any]) -> None:
+    for position, (value, output) in enumerate(zip(node.outputs, outputs)):
+        if output is None and value.shape is not None:
+            raise ConversionError(
+                f"{node.where}: the handler returned None as output {position}, expected a tensor"
+                f" like {value}"
+            )
+
+
+def _in_torch(node: Node, arguments: Sequence[Any], ctx: Context) -> Any:
+    try:
+        return run_torch(f"{node.kind}.{node.overload or 'default'}", arguments)
+    except Torch2TrtError:
+        raise
+    except Exception as error:
+        raise ConversionError(
+            f"{node.where}: PyTorch fails on {_shapes(ctx, arguments)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 @lru_cache(maxsize=4096)
@@ -156,15 +180,17 @@ def check_recorded(ctx: Context, node: Node, value: Value, output: Any, exact: b
     Raises:
         ConversionError: they differ, so the handler is wrong or does not fit this traced program.
     """
-    if value.shape is None or not ctx.is_tensor(output):
+    if value.shape is None or not (ctx.is_tensor(output) or isinstance(output, torch.Tensor)):
         return
-    shape, dtype = ctx.shape(output), ctx.dtype(output)
+    symbolic = ctx.is_tensor(output)
+    shape = ctx.shape(output) if symbolic else tuple(output.shape)
+    dtype = ctx.dtype(output) if symbolic else output.dtype
     sizes_fit = len(shape) == len(value.shape) and (
         not exact or all(not isinstance(d, int) or d == r for d, r in zip(shape, value.shape))
     )
     if not sizes_fit or not ctx.same_dtype(dtype, value.dtype):
         raise ConversionError(
-            f"{node.where}: the {ctx.name} handler gave {_short(dtype)}{list(map(str, shape))}, "
+            f"{node.where}: the {ctx.name} handler gave {_short(dtype)}[{_joined(shape)}], "
             f"the trace recorded {_short(value.dtype)}{list(value.shape)}"
         )
 
@@ -174,12 +200,12 @@ def same_sizes(ctx: Context, values: Sequence[Value], inputs: Sequence[Any]) -> 
 
     Only then the sizes behind them can be compared with the trace.
     """
-    return all(
-        value.shape is None
-        or not ctx.is_tensor(x)
-        or all(not isinstance(d, int) or d == r for d, r in zip(ctx.shape(x), value.shape))
-        for value, x in zip(values, inputs)
-    )
+    for value, x in zip(values, inputs):
+        shape = ctx.shape(x) if ctx.is_tensor(x) else getattr(x, "shape", ())
+        sizes = zip(shape, value.shape or ())
+        if any(isinstance(size, int) and size != recorded for size, recorded in sizes):
+            return False
+    return True
 
 
 def unsupported(graph: Graph, ctx: Context) -> list[Node]:
@@ -209,11 +235,15 @@ def _short(dtype: torch.dtype | None) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _joined(shape: Sequence[Any]) -> str:
+    return ", ".join(map(str, shape))
+
+
 def _shapes(ctx: Context, values: Any) -> str:
     if isinstance(values, (list, tuple)):
         return f"[{', '.join(_shapes(ctx, v) for v in values)}]"
     if ctx.is_tensor(values):
-        return f"{_short(ctx.dtype(values))}[{', '.join(str(d) for d in ctx.shape(values))}]"
+        return f"{_short(ctx.dtype(values))}[{_joined(ctx.shape(values))}]"
     if isinstance(values, torch.Tensor):
         return f"{_short(values.dtype)}{list(values.shape)}"
     return repr(values)

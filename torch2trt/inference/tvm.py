@@ -27,7 +27,8 @@ class TVMInference:
         params: weights by parameter name, torch tensors or arrays; the other parameters are the
             inputs.
         device: a torch device; by default "cpu".
-        input_names: names of the inputs, in order; by default those of the program.
+        input_names: names of the inputs, in order; by default those of the program, or "input0",
+            "input1", ... of what ``compile_cpu`` gave.
         function: the function of the program to run.
 
     Example:
@@ -53,7 +54,7 @@ class TVMInference:
             )
         self._program = program
         self._lock = threading.Lock()
-        names = list(input_names or ())
+        names = list(input_names or _numbered(program))
         self._function: Callable[..., Any] = program
         self._parameters = [*names, *(params or {})]
         if type(program).__module__.split(".")[0] in ("tvm", "tvm_ffi"):
@@ -91,9 +92,9 @@ class TVMInference:
             InputMismatchError: the number, shape, dtype or device of the inputs does not fit.
         """
         if len(inputs) != len(self.input_names):
+            expected = ", ".join(self.input_names) or "a callable names none, give input_names="
             raise InputMismatchError(
-                f"got {len(inputs)} inputs, expected {len(self.input_names)}:"
-                f" {', '.join(self.input_names)}"
+                f"got {len(inputs)} inputs, expected {len(self.input_names)}: {expected}"
             )
         from_torch = any(isinstance(x, torch.Tensor) for x in inputs)
         given = iter([self._usable(n, x) for n, x in zip(self.input_names, inputs)])
@@ -159,6 +160,12 @@ class TVMInference:
             array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
             value = torch.from_numpy(np.array(array, order="C"))
         return aligned(value.detach().to(self.device))
+
+
+def _numbered(program: Any) -> list[str]:
+    """The names of the inputs of a program that says how many it has."""
+    inputs = getattr(program, "inputs", ())
+    return [f"input{i}" for i in range(len(inputs))] if isinstance(inputs, tuple) else []
 
 
 def _flat(result: Any) -> list[Any]:
