@@ -15,6 +15,7 @@ from torch import nn
 
 from torch2trt import program
 from torch2trt.backends.flags import cudnn_flags
+from torch2trt.check import relative_error
 from torch2trt.errors import EngineBuildError, InputMismatchError, Torch2TrtError
 from torch2trt.module import TensorRTModule, TensorRTModuleWrapper, TVMModuleWrapper
 from torch2trt.saved import load
@@ -263,6 +264,41 @@ def test_a_cuda_error_in_the_callers_stream_is_an_error_here(processes, how):
 def test_profile_names_modules_and_source_lines():
     times = wrap(net()).profile(images())
     assert times.total > 0 and "net.0._convolution" in str(times)
+
+
+class Branches(nn.Module):
+    """Four convolutions that do not wait for each other."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.parts = nn.ModuleList(nn.Conv2d(3, 64, n, padding=n // 2) for n in (1, 3, 5, 7))
+
+    def forward(self, x):
+        return torch.cat([part(x).relu() for part in self.parts], 1)
+
+
+def test_layers_beside_each_other_are_timed_too():
+    model, x = Branches().eval().cuda(), images()
+    wrapped = wrap(model, cuda_graph=True)
+    same(wrapped(x), model(x).detach())
+    times = wrapped.profile(x)
+    assert times.total > 0 and "net.parts.3._convolution" in str(times)
+    same(wrapped(x), model(x).detach())
+
+
+def test_an_accuracy_is_kept():
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(4))).eval()
+    with torch.no_grad():  # what is rounded in the first layer is amplified by the second
+        model[0].bias += 200.0
+        model[1].bias -= model[1].weight @ model[0].bias
+    model, x = model.cuda(), torch.randn(1, 64, device="cuda")
+    expected = model(x).detach()
+    wrapped = wrap(model, 1, dtype="float16", accuracy=2e-3)
+    assert relative_error(wrapped(x), expected) <= 2e-3
+    assert wrapped.latest_variant().program.settings.exact in (1, 2, 4)
+    assert relative_error(wrap(model, 1, dtype="float16", check=False)(x), expected) > 2e-3
 
 
 def test_cuda_graphs_follow_the_weights():

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..backends import trt_api
+from ..engine import Engine
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
 from .lane import Binding, Bindings
@@ -87,11 +89,16 @@ class InferenceContext:
         """The layer times of this thread's last ``inference``; print it for a table.
 
         Raises:
-            Torch2TrtError: ``inference`` has not run in this thread.
+            Torch2TrtError: ``inference`` has not run in this thread, or TensorRT told no times.
         """
         times = getattr(self._times, "last", None)
         if times is None:
             raise Torch2TrtError("no layer times yet: call inference() first")
+        if not times.rows:
+            raise Torch2TrtError(
+                f"{trt_api.version()} reported no layer times for this engine, which runs layers on"
+                f" {_parallel_streams(self.engine)} streams of its own"
+            )
         return times
 
     def _run(
@@ -112,7 +119,7 @@ class InferenceContext:
                 memory.upload(buffer, array.nbytes)
             found = self._outputs(binding)
             try:
-                binding.context.profiler = profiler
+                self._attach(profiler, binding.context)
                 binding.launch(memory.handle)
                 for name, (buffer, shape) in found.items():
                     memory.download(buffer, _nbytes(shape, self._dtypes[name]))
@@ -120,6 +127,13 @@ class InferenceContext:
                 memory.synchronize()
                 binding.context.profiler = None
             return self._results(binding, found)
+
+    def _attach(self, profiler: Any, context: Any) -> None:
+        """Have layers timed, one after the other: TensorRT times a single stream."""
+        count = _parallel_streams(self.engine)
+        if profiler is not None and count:
+            context.set_aux_streams([self._memory.handle] * count)
+        context.profiler = profiler
 
     def _outputs(self, binding: Binding) -> dict[str, tuple[Buffer, tuple[int, ...]]]:
         return {
@@ -163,6 +177,10 @@ class InferenceContext:
                 f"input {name!r}: got {type(value).__name__} of {array.dtype}, expected {dtype}"
             )
         return array
+
+
+def _parallel_streams(engine: Engine) -> int:
+    return getattr(engine.cuda_engine, "num_aux_streams", 0)
 
 
 def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
