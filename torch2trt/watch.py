@@ -14,15 +14,17 @@ from torch.nn.modules import module as _nn
 
 _training, _version = itemgetter("training"), attrgetter("_version")
 _data_ptr = torch.Tensor.data_ptr
+_stride, _in_order = torch.Tensor.stride, torch.Tensor.is_contiguous
 
 
 class Watch:
     """The state of a module's parameters, buffers, tensor attributes and submodules at one moment.
 
     A change of values is seen in a tensor's version, and in the address and the life of its memory;
-    a replaced tensor or submodule, a hook of a submodule or a switched ``training`` flag as another
-    object. Not seen: values written through ``tensor.data``, by a replayed CUDA graph or other code
-    that does not count versions, other strides over the same memory, and plain Python attributes.
+    another order of the same memory in tensors of two or more dimensions; a replaced tensor or
+    submodule, a hook of a submodule or a switched ``training`` flag as another object. Not seen:
+    values written through ``tensor.data``, by a replayed CUDA graph or other code that does not
+    count versions, another shape of the same memory in order, and plain Python attributes.
     """
 
     def __init__(self, module: nn.Module):
@@ -47,6 +49,10 @@ class Watch:
         self._counted = [tensor for tensor in self._tensors if not tensor.is_inference()]
         self._versions = list(map(_version, self._counted))
         self._addresses = list(map(_data_ptr, self._tensors))
+        arranged = [t for t in self._tensors if t.layout == torch.strided and t.dim() > 1]
+        self._ordered = list(filter(_in_order, arranged))
+        self._others = [t for t in arranged if not t.is_contiguous()]
+        self._strides = list(map(_stride, self._others))
         self._freed: list[Any] = []
         self._memory = _tell_when_freed(self._tensors, self._freed)
 
@@ -68,6 +74,8 @@ class Watch:
             not self._freed
             and list(map(_version, self._counted)) == self._versions
             and list(map(_data_ptr, self._tensors)) == self._addresses
+            and all(map(_in_order, self._ordered))
+            and list(map(_stride, self._others)) == self._strides
         )
 
     def unchanged(self) -> bool:
