@@ -42,6 +42,12 @@ def models(tmp_path, monkeypatch):
         def make():
             return Net()
 
+        def broken():
+            return int("x")
+
+        class Sized(torch.nn.Linear):
+            pass
+
         number = 3
         """)
     )
@@ -164,6 +170,16 @@ def test_ops(capsys):
         (["coverage", "no_such_package:Net", "--input", "1"], "No module named 'no_such_package'"),
         (["coverage", "some_models:number", "--input", "1"], "is a int, expected a module"),
         (["coverage", "some_models:Net", "--input", "1xq"], "expected [NAME:]SHAPE[:DTYPE]"),
+        (["coverage", "some_models:broken", "--input", "1"], "broken() failed: ValueError: inv"),
+        (["coverage", "some_models:Sized", "--input", "1"], "is a class that needs arguments"),
+        (
+            ["build", "some_models:Net", "--input", "1x3x4x4", "--max-batch", "0"],
+            "max_batchsize: got 0",
+        ),
+        (
+            ["build", "some_models:Net", "--input", "1x3x4x4", "-o", "nowhere/x.engine"],
+            "No such file or directory: '",
+        ),
         (["inspect", "some_models.py"], "is not a torch2trt engine file"),
         (["inspect", "nothing.engine"], "No such file"),
         (["run", "some_models.py"], "is not a torch2trt engine file"),

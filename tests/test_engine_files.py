@@ -16,6 +16,7 @@ from torch2trt.__main__ import main
 from torch2trt.backends import trt_api
 from torch2trt.engine import Engine, EngineFileError
 from torch2trt.errors import BackendUnavailableError, Torch2TrtError
+from torch2trt.files import write_atomic
 
 needs_rtx = pytest.mark.skipif(
     not trt_api.available() or not trt_api.is_rtx(),
@@ -207,3 +208,10 @@ def test_building_caching_and_loading_never_pickle(tmp_path, no_pickle, monkeypa
     monkeypatch.setattr(Engine, "load", lambda path, device: Loaded())
     monkeypatch.setattr(saved, "TorchInferenceContext", Context)
     assert torch2trt.load(tmp_path / "a.engine")(x).equal(net(x))
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    path = tmp_path / "none" / "x.engine"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomic(path, [b"plan"])
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{path}'"

@@ -178,3 +178,13 @@ def test_build_writes_a_file_that_says_how_to_call_it(tmp_path):
     call = description["extra"]["call"]
     assert call["input_names"] == ["image"] and call["output_leaves"] == [{"tensor": True}]
     assert any("net.0" in scope for scope in description["extra"]["sources"])
+
+
+@pytest.mark.skipif(
+    not trt_api.available() or not trt_api.is_rtx() or torch.cuda.is_available(),
+    reason="TensorRT-RTX without a GPU is what refuses",
+)
+def test_engines_that_can_be_refitted_need_a_gpu(tmp_path):
+    wrapped = TensorRTModuleWrapper(net(), 2, refit=True)
+    with pytest.raises(BackendUnavailableError, match="leave refit out to build ahead of time"):
+        wrapped.build(tmp_path / "x.engine", images())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect as inspect_module
 import json
 import os
 import sys
@@ -63,17 +64,37 @@ def load_model(name: str) -> Callable[..., Any]:
 
 
 def _made(name: str, found: Any) -> Callable[..., Any]:
+    if isinstance(found, type) and _needs_arguments(found):
+        raise Torch2TrtError(
+            f"MODEL: {name} is a class that needs arguments, expected a module, a function, or a"
+            " factory that needs none"
+        )
     if not isinstance(found, nn.Module) and callable(found):
+        if _needs_arguments(found):
+            return found
         try:
             found = found()
-        except TypeError:
-            return found
+        except Exception as error:
+            raise Torch2TrtError(
+                f"MODEL: {name}() failed: {type(error).__name__}: {error}"
+            ) from error
     if not callable(found):
         raise Torch2TrtError(
             f"MODEL: {name} is a {type(found).__name__}, expected a module, a function, or its "
             "factory"
         )
     return found.eval() if isinstance(found, nn.Module) else found
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect_module.signature(function).parameters.values()
+    except ValueError:  # of a built-in function
+        return True
+    if not isinstance(function, type) and any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return any(p.default is p.empty for p in positional)
 
 
 def parse_input(text: str, position: int) -> tuple[str, torch.Tensor]:
@@ -122,7 +143,7 @@ def build(options: Options) -> None:
     largest = max((x.shape[0] for x in examples if x.dim()), default=1)
     module = TensorRTModuleWrapper(
         model if isinstance(model, nn.Module) else _Function(model),
-        max_batchsize=options.max_batch or largest,
+        max_batchsize=largest if options.max_batch is None else options.max_batch,
         workspace=options.workspace, dtype=options.dtype, input_names=names, refit=options.refit,
         optimization_level=options.level, progress=sys.stderr.isatty(), verbose=options.verbose,
     )  # fmt: skip

@@ -37,7 +37,8 @@ def write_atomic(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        error.filename, error.filename2 = os.fspath(path), None
+        error.filename = os.fspath(path)
+        del error.filename2  # None would be printed
         raise
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -183,7 +185,19 @@ class TensorRTModule(CompiledModule):
         Args:
             path: the engine file.
             *args, **kwargs: example inputs, as ``forward`` takes them.
+
+        Raises:
+            BackendUnavailableError: ``refit=True`` and TensorRT-RTX without a GPU.
+            OSError: the folder does not exist.
         """
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        if self.settings.refit and trt_api.is_rtx() and not torch.cuda.is_available():
+            raise BackendUnavailableError(
+                "refit=True: TensorRT-RTX builds engines whose weights can be exchanged only where"
+                " a GPU is visible, and there is none; leave refit out to build ahead of time"
+            )
         graph, inputs, definition = self._defined(args, kwargs)
         index = torch.cuda.current_device() if trt_api.can_run() else 0
         program = TensorRTProgram(inputs, self.settings, index)
