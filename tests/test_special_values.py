@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from runners import run_tensorrt, run_tvm
+from runners import run_tensorrt, run_tvm, tvm_dialect
 
 VALUES = torch.tensor([float("nan"), float("inf"), float("-inf"), -0.0, 0.0, -1.0, 2.0])
 PAIRS = tuple(t.reshape(-1).contiguous() for t in torch.meshgrid(VALUES, VALUES, indexing="ij"))
@@ -109,6 +109,22 @@ PROGRAMS = {
 }  # fmt: skip
 
 
+# Relay computes with the number zero, and negates comparisons, as if there were no NaN.
+RELAY_GAPS = """
+    times_zero-float32 times_minus_zero-float32 zero_divided-float32 not_less_equal-float32
+    not_less_equal-float16 less_or_not-float32 less_or_not-float16 alpha_zero-float32
+    slope_zero-float32 addcmul_zero-float32 addcmul_zero-float16 lerp_zero-float32
+    lerp_zero-float16 plus_zero times_minus_zero zero_minus zero_divided
+""".split()
+
+
+@pytest.fixture
+def gaps_of_relay(request) -> None:
+    if request.node.callspec.id in RELAY_GAPS and tvm_dialect() == "relay":
+        reason = "TVM's simplifier of that time folds x * 0 to 0 and not (x <= y) to y < x"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+
+
 def _check(run, name: str, kind: torch.dtype) -> None:
     inputs = tuple(x.to(kind) for x in PAIRS)
     expected = PROGRAMS[name](*inputs)
@@ -116,6 +132,7 @@ def _check(run, name: str, kind: torch.dtype) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=0, equal_nan=True)
 
 
+@pytest.mark.usefixtures("gaps_of_relay")
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16], ids=["float32", "float16"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_tvm(name: str, kind: torch.dtype) -> None:
@@ -133,6 +150,7 @@ SIGNED = """
 """.split()
 
 
+@pytest.mark.usefixtures("gaps_of_relay")
 @pytest.mark.parametrize("name", SIGNED)
 def test_tvm_keeps_the_sign_of_zero(name: str) -> None:
     (got,) = run_tvm(PROGRAMS[name], PAIRS)
