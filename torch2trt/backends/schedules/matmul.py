@@ -85,8 +85,9 @@ class _Product:
 
     def direct(self) -> Any:
         """Loops that read the rows where they are."""
-        groups = _row_groups(self.rows, self.columns, self.depth, self.panels, self.tile, self.cpu)
-        size = -(-self.tiles // groups)
+        groups, size = row_groups(
+            self.rows, self.columns, self.depth, self.panels, self.tile, self.cpu
+        )
 
         def task(index: Any) -> Any:
             group, panel = unravel(index, (groups, self.panels))
@@ -142,13 +143,19 @@ class _Product:
         return seq([*acc.ahead(*goal), *acc.start(), loop(self.depth, step), *acc.finish(*goal)])
 
 
-def _row_groups(rows: int, columns: int, depth: int, panels: int, tile: Tile, cpu: Cpu) -> int:
-    """The number of groups of rows; what all panels read of one stays in the cache."""
+def row_groups(
+    rows: int, columns: int, depth: int, panels: int, tile: Tile, cpu: Cpu
+) -> tuple[int, int]:
+    """The number of groups of rows, and of tiles in each; none is without tiles.
+
+    What all panels read of one group stays in the cache.
+    """
     tiles = -(-rows // tile.width)
     row = depth + (columns if depth * columns * 8 <= cpu.l2 else 0)
     fitting = max(1, cpu.l2 // 2 // (4 * row) // tile.width)
     groups = -(-tiles // fitting)
-    return min(tiles, max(groups, -(-4 * cpu.cores // panels)))
+    size = -(-tiles // min(tiles, max(groups, -(-4 * cpu.cores // panels))))
+    return -(-tiles // size), size
 
 
 def matmul(a: Any, b: Any) -> Any:
