@@ -95,3 +95,15 @@ def test_ranges_that_the_module_does_not_take_are_named(machine, caplog):
     x = torch.randn(2, 3, 9)
     same(wrapped(x), model(x))
     assert "fails in PyTorch on inputs of the shapes [(3, 3, 2)]" in caplog.text
+
+
+@torch.jit.script
+def first_six(x: torch.Tensor) -> torch.Tensor:
+    return (x * 2)[:, :6].sum(1)
+
+
+def test_a_slice_in_a_script_that_small_inputs_do_not_fill(machine):
+    wrapped = TensorRTModuleWrapper(Lambda(first_six), 4, dynamic=LENGTHS).eval()
+    for length in (8, 3):
+        x = torch.randn(2, length, 3)
+        same(wrapped(x), wrapped.net(x))

@@ -36,7 +36,8 @@ def cut_short(
     for node, outputs in node_outputs(graph, smallest, attribute):
         if node.scope in bounds:
             base, dim = node.inputs[0], numbers[node.inputs[_SLICES[node.kind]].name]
-            traced, size = base.shape[dim], sizes[base.name][dim]
+            size = sizes[base.name][dim]
+            traced = None if base.shape is None else base.shape[dim]  # in scripts it is not known
             beyond = [b for b in bounds[node.scope] if not -size <= b <= size]
             if traced != size and beyond:
                 return f"{node.where}: a bound of {beyond[0]} where the size may be {size}"
