@@ -11,7 +11,7 @@ from module_case import Lambda, defines_networks, same
 from torch.utils import _pytree as pytree
 
 from torch2trt.core import GraphModule
-from torch2trt.errors import InputMismatchError
+from torch2trt.errors import ConversionError, InputMismatchError, UnsupportedOpError
 from torch2trt.module import TensorRTModuleWrapper, TVMModuleWrapper
 
 
@@ -134,3 +134,46 @@ def test_a_dynamic_size_among_the_outputs(machine):
         x = torch.randn(shape)
         same(wrapped(x), net(x))
     assert len(machine.builds) == 1
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first", "later"])
+def test_autocast_around_a_call_changes_nothing(wrap, before):
+    linear = torch.nn.Linear(3, 2).eval()
+    wrapped = wrap(lambda x: torch.nn.functional.linear(x, wrapped.net.weight, wrapped.net.bias))
+    wrapped.net.weight, wrapped.net.bias = linear.weight, linear.bias
+    x = torch.randn(2, 3)
+    expected = linear(x)
+    if before:
+        same(wrapped(x), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        linear(x)  # autocast keeps the weight that it has cast
+        got = wrapped(x)
+    same(got, expected)
+
+
+def test_a_program_traced_under_autocast_casts_its_weights_itself():
+    linear, x = torch.nn.Linear(3, 2), torch.randn(2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = linear(x)
+        graph = GraphModule(linear, x)
+    assert graph(x).equal(expected)
+    with torch.no_grad():
+        linear.weight.mul_(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert graph(x).equal(linear(x))
+
+
+def test_a_tensor_with_gradients_that_is_no_parameter_is_named(wrap):
+    weight = torch.randn(3, requires_grad=True)
+    with pytest.raises(ConversionError, match="is no parameter of it; make it an nn.Parameter"):
+        wrap(lambda x: x * weight)(torch.randn(2, 3))
+
+
+def test_packed_weights_run_in_debug_mode():
+    linear = torch.nn.Sequential(torch.nn.Linear(4, 3)).eval()
+    quantized = torch.ao.quantization.quantize_dynamic(linear, {torch.nn.Linear})
+    x = torch.randn(2, 4)
+    graph = GraphModule(quantized, torch.randn(2, 4))
+    assert graph(x).equal(quantized(x))
+    with pytest.raises(UnsupportedOpError, match="quantized::linear_dynamic"):
+        TVMModuleWrapper(quantized)(x)

@@ -129,7 +129,7 @@ def from_torchscript(torch_graph: torch._C.Graph, num_skipped: int = 1) -> Graph
     nodes = []
     refused = []
     for torch_node in torch_graph.nodes():
-        if torch_node.kind() == "prim::GetAttr" and not _is_tensor(torch_node.output()):
+        if torch_node.kind() == "prim::GetAttr" and _is_module(torch_node.output()):
             paths[torch_node.output().debugName()] = _attribute_path(torch_node, paths)
             continue
         node = _node(torch_node, paths, scopes)
@@ -145,6 +145,12 @@ def from_torchscript(torch_graph: torch._C.Graph, num_skipped: int = 1) -> Graph
 
 def _is_tensor(value: torch._C.Value) -> bool:
     return value.type().isSubtypeOf(torch._C.TensorType.get())
+
+
+def _is_module(value: torch._C.Value) -> bool:
+    """Whether it is a module, and not a tensor, a number or an object such as packed weights."""
+    kind = value.type()
+    return kind.kind() == "ClassType" and not str(kind).startswith("__torch__.torch.classes.")
 
 
 def _value(value: torch._C.Value) -> Value:

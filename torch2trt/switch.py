@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -82,13 +83,22 @@ class _State:
     latest: Variant | None = None
 
 
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """A compiled program is in the types that it was asked for, wherever it is called first."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
 class CompiledModule(nn.Module, ABC):
     """The switch: ``train()`` runs ``forward`` in PyTorch, ``eval()`` a compiled program of it.
 
     The program is made at the first call in eval mode and follows the weights: each call notices
     changed weights and brings the program up to date before its result is returned. It runs without
-    gradients. Not noticed are values written through ``tensor.data`` or by a replayed CUDA graph,
-    and plain Python attributes: call ``refit()`` or ``reset()`` after such a change.
+    gradients, and in the types of the module and of `dtype`: ``torch.autocast`` around a call in
+    eval mode changes nothing. Not noticed are values written through ``tensor.data`` or by a
+    replayed CUDA graph, and plain Python attributes: call ``refit()`` or ``reset()`` after such a
+    change.
 
     Forward hooks of the module itself are called at each call. Those of its submodules are traced:
     what they compute with tensors is part of the program, and they are called when it is made.
@@ -217,12 +227,14 @@ class CompiledModule(nn.Module, ABC):
             self._update(variant, args, kwargs)
         return variant
 
+    @_without_autocast()
     def _compile(self, args: Any, kwargs: Any, inputs: Sequence[Input], device: Any) -> Variant:
         graph = self._trace(args, kwargs, inputs)
         variant = Variant(self._program(graph, inputs, device), graph)
         self._finish(variant, args, kwargs)
         return variant
 
+    @_without_autocast()
     def _update(self, variant: Variant, args: Any, kwargs: Any) -> None:
         if variant.current == "structure" or variant.graph.frozen:
             variant.graph = self._trace(args, kwargs, variant.program.inputs)
@@ -233,6 +245,7 @@ class CompiledModule(nn.Module, ABC):
     def _eager(self, args: Any, kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
+    @_without_autocast()
     def _trace(self, args: Any, kwargs: Any, inputs: Sequence[Input]) -> GraphModule:
         """Trace at a batch of 2 where the batch is dynamic, because a dimension of 1 broadcasts.
 

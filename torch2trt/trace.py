@@ -198,7 +198,7 @@ def trace(
     flat.training = getattr(program, "training", False)
     with (
         _buffers_restored(program), overlooked_is_traced(), _quiet_tracing() as frozen,
-        torch.no_grad(),
+        _fresh_casts(), torch.no_grad(),
     ):  # fmt: skip
         script = _script(flat, examples, describe_arguments(args, example_kwargs or {}))
     output_tree, output_leaves = flat.output
@@ -242,6 +242,11 @@ def _script(flat: _Flat, examples: tuple[torch.Tensor, ...], inputs: str) -> Any
             raise _returns_wrong(flat.module, flat.output[1]) from error
         if flat.output is not None or isinstance(error, Torch2TrtError):
             raise
+        if "Cannot insert a Tensor that requires grad" in str(error):
+            raise ConversionError(
+                f"{_name(flat.module)} uses a tensor that requires gradients and is no parameter of"
+                " it; make it an nn.Parameter of the module, or detach it"
+            ) from error
         raise InputMismatchError(
             f"{_name(flat.module)} fails in PyTorch on the inputs {inputs}: "
             f"{type(error).__name__}: {error}"
@@ -283,6 +288,18 @@ def _quiet_tracing() -> Iterator[list[Frozen]]:
             yield frozen
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+@contextlib.contextmanager
+def _fresh_casts() -> Iterator[None]:
+    """Weights that autocast has cast before are constants to the tracer: cast them in the trace."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ Array = torch.Tensor | np.ndarray
 
 
 @torch.no_grad()
+@torch.autocast("cpu", enabled=False)
 def simulate(
     network: Any,
     inputs: Mapping[str, Array] | Sequence[Array],
