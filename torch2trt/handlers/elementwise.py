@@ -205,14 +205,21 @@ _SIMPLE_POWERS = {
     0.5: sqrt,
     -1: reciprocal,
 }
+_WIDE_POWERS = {  # products that half precision would round in between
+    3: lambda ctx, x: mul(ctx, mul(ctx, x, x), x),
+    4: lambda ctx, x: square(ctx, square(ctx, x)),
+}
 
 
 @op("aten::pow")
 def pow_(ctx, x, exponent):
     """pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor"""
-    if isinstance(exponent, (int, float)) and dtype(ctx, x).is_floating_point:
-        if exponent in _SIMPLE_POWERS:
-            return _SIMPLE_POWERS[exponent](ctx, x)
+    kind = dtype(ctx, x)
+    if isinstance(exponent, (int, float)) and kind.is_floating_point:
+        wide = _WIDE_POWERS if kind in (torch.float32, torch.float64) else {}
+        power = _SIMPLE_POWERS.get(exponent) or wide.get(exponent)
+        if power is not None:
+            return power(ctx, x)
     return ctx.binary("pow", *promote(ctx, x, exponent))
 
 
