@@ -214,8 +214,8 @@ _WIDE_POWERS = {  # products that half precision would round in between
 @op("aten::pow")
 def pow_(ctx, x, exponent):
     """pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor"""
-    kind = dtype(ctx, x)
-    if isinstance(exponent, (int, float)) and kind.is_floating_point:
+    if isinstance(exponent, (int, float)) and dtype(ctx, x).is_floating_point:
+        kind = dtype(ctx, x)
         wide = _WIDE_POWERS if kind in (torch.float32, torch.float64) else {}
         power = _SIMPLE_POWERS.get(exponent) or wide.get(exponent)
         if power is not None:
