@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
@@ -17,6 +18,7 @@ from .errors import UnsupportedOpError
 
 _NOT_THE_USERS = (
     os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, copy.__file__,
+    contextlib.__file__,
 )  # fmt: skip
 
 

@@ -96,8 +96,9 @@ class InferenceContext:
             raise Torch2TrtError("no layer times yet: call inference() first")
         if not times.rows:
             raise Torch2TrtError(
-                f"{trt_api.version()} reported no layer times for this engine, which runs layers on"
-                f" {_parallel_streams(self.engine)} streams of its own"
+                f"{trt_api.version()} tells no layer times of this engine, which runs layers on"
+                f" {_parallel_streams(self.engine)} streams of its own; profile one that was built"
+                " with cuda_graph=False (BuildOptions.aux_streams=0)"
             )
         return times
 
@@ -119,7 +120,7 @@ class InferenceContext:
                 memory.upload(buffer, array.nbytes)
             found = self._outputs(binding)
             try:
-                self._attach(profiler, binding.context)
+                binding.context.profiler = profiler
                 binding.launch(memory.handle)
                 for name, (buffer, shape) in found.items():
                     memory.download(buffer, _nbytes(shape, self._dtypes[name]))
@@ -127,13 +128,6 @@ class InferenceContext:
                 memory.synchronize()
                 binding.context.profiler = None
             return self._results(binding, found)
-
-    def _attach(self, profiler: Any, context: Any) -> None:
-        """Have layers timed, one after the other: TensorRT times a single stream."""
-        count = _parallel_streams(self.engine)
-        if profiler is not None and count:
-            context.set_aux_streams([self._memory.handle] * count)
-        context.profiler = profiler
 
     def _outputs(self, binding: Binding) -> dict[str, tuple[Buffer, tuple[int, ...]]]:
         return {
