@@ -283,7 +283,7 @@ def test_a_refittable_engine_from_the_cache_gets_the_present_weights(machine, tm
 
 
 def test_the_source_of_a_layer_of_torch_is_the_line_of_the_call(machine):
-    wrapped = TensorRTModuleWrapper(nn.Linear(3, 4), 2)
+    wrapped = TensorRTModuleWrapper(nn.Linear(3, 4), 2).eval()
     wrapped(torch.randn(2, 3))
     sources = {n.source for n in wrapped.latest_variant().graph.graph.nodes if "linear" in n.kind}
     assert len(sources) == 1 and sources.pop().startswith("test_module.py(")
