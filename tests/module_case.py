@@ -113,3 +113,13 @@ CHANGES = [
     optimiser_step, load_state, assign_state, copy_in_place, new_parameter, new_data,
     buffer_in_place, low_rank_merge, new_submodule, double_and_back,
 ]  # fmt: skip
+
+
+def amplifying():
+    """Four layers, of which the second amplifies what was rounded in the first."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(64, 64) for _ in range(4)]
+    with torch.no_grad():
+        layers[0].bias += 200.0
+        layers[1].bias -= layers[1].weight @ layers[0].bias
+    return nn.Sequential(*layers).eval()

@@ -3,8 +3,8 @@
 import logging
 
 import pytest
-import simulated_engine
 import torch
+from module_case import amplifying, defines_networks
 from torch import nn
 
 from torch2trt import TensorRTModuleWrapper
@@ -12,23 +12,6 @@ from torch2trt.check import relative_error
 from torch2trt.core import GraphModule
 from torch2trt.errors import ConversionError
 from torch2trt.precision import lower_precision, products
-
-pytest.importorskip("tensorrt_rtx")
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    return simulated_engine.install(monkeypatch)
-
-
-def network():
-    """The first layer amplifies what is rounded in it."""
-    torch.manual_seed(0)
-    layers = [nn.Linear(64, 64) for _ in range(4)]
-    with torch.no_grad():
-        layers[0].bias += 200.0
-        layers[1].bias -= layers[1].weight @ layers[0].bias
-    return nn.Sequential(*layers).eval()
 
 
 def errors(model, x, **options):
@@ -39,19 +22,22 @@ def errors(model, x, **options):
     return error, module.latest_variant().program.settings.exact
 
 
+@defines_networks
 def test_the_first_products_stay_in_float32_until_the_accuracy_is_kept(machine):
-    model, x = network(), torch.randn(1, 64)
+    model, x = amplifying(), torch.randn(1, 64)
     error, exact = errors(model, x, check=False)
     assert error > 5e-3 and exact == 0 and len(machine.builds) == 1
     kept, exact = errors(model, x, accuracy=2e-3)
     assert kept <= 2e-3 and exact == 2 and len(machine.builds) == 1 + 3  # with 0, 1 and 2
 
 
+@defines_networks
 def test_an_engine_that_keeps_the_accuracy_is_built_once(machine):
-    _, exact = errors(network(), torch.randn(1, 64), accuracy=0.5)
+    _, exact = errors(amplifying(), torch.randn(1, 64), accuracy=0.5)
     assert exact == 0 and len(machine.builds) == 1
 
 
+@defines_networks
 def test_what_cannot_be_kept_is_said(machine, caplog):
     model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64)).eval()
     with caplog.at_level(logging.WARNING, "torch2trt.module"):
@@ -60,8 +46,9 @@ def test_what_cannot_be_kept_is_said(machine, caplog):
     assert [r.message for r in caplog.records if "not the accuracy of 1e-12" in r.message]
 
 
+@defines_networks
 def test_new_weights_keep_the_products_in_float32(machine):
-    model, x = network(), torch.randn(1, 64)
+    model, x = amplifying(), torch.randn(1, 64)
     module = TensorRTModuleWrapper(model, dtype="float16", accuracy=2e-3).eval()
     module(x)
     with torch.no_grad():
@@ -74,18 +61,26 @@ def test_new_weights_keep_the_products_in_float32(machine):
     "options, message",
     [
         (dict(accuracy=0), "accuracy: got 0, expected a relative error"),
+        (dict(accuracy=True), "accuracy: got True, expected a relative error"),
         (dict(accuracy="high"), "accuracy: got 'high', expected a relative error"),
         (dict(accuracy=1e-3, dtype="float32"), "got dtype='float32', check=True, expected a type"),
+        (dict(accuracy=1e-3, net_post_fn=print), "accuracy: got a net_post_fn too"),
         (dict(accuracy=1e-3, check=False), "got dtype='float16', check=False, expected a type"),
     ],
 )
 def test_an_accuracy_that_means_nothing_is_refused(options, message):
     with pytest.raises(ConversionError, match=message.replace("(", r"\(")):
-        TensorRTModuleWrapper(network(), **{"dtype": "float16", **options})
+        TensorRTModuleWrapper(amplifying(), **{"dtype": "float16", **options})
+
+
+def test_an_engine_that_does_not_run_keeps_no_accuracy(tmp_path):
+    module = TensorRTModuleWrapper(amplifying(), dtype="float16", accuracy=1e-3)
+    with pytest.raises(ConversionError, match="build.. does not run its engine"):
+        module.build(tmp_path / "x.engine", torch.randn(1, 64))
 
 
 def test_exact_counts_products_in_the_order_they_run():
-    graph = GraphModule(network(), (torch.randn(1, 64),))
+    graph = GraphModule(amplifying(), (torch.randn(1, 64),))
     attribute = graph.trace.attribute
     assert products(graph.graph) == 4
     lowered = lower_precision(graph.graph, torch.float16, attribute, exact=3)

@@ -232,11 +232,13 @@ def test_inference_times_the_layers(pycuda):
 
 @needs_trt
 def test_an_engine_that_tells_no_times_is_an_error(pycuda, monkeypatch):
-    context = InferenceContext(Engine(FakeCudaEngine(), 0), Stream(), 0)
+    cuda_engine = FakeCudaEngine()
+    cuda_engine.num_aux_streams = 2
+    context = InferenceContext(Engine(cuda_engine, 0), Stream(), 0)
     silent = types.SimpleNamespace(rows=[], report_layer_time=lambda name, milliseconds: None)
     monkeypatch.setattr(host, "create_profiler", lambda: silent)
     context.inference(X, Y)
-    with pytest.raises(Torch2TrtError, match="tells no layer times .* 0 streams .*graph=False"):
+    with pytest.raises(Torch2TrtError, match="tells no layer times .* 2 streams .*graph=False"):
         context.profile()
 
 

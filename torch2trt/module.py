@@ -19,7 +19,7 @@ from .backends.flags import set_tf32
 from .check import check_outputs
 from .core import GraphModule
 from .engine import cuda_index
-from .errors import BackendUnavailableError, InputMismatchError
+from .errors import BackendUnavailableError, ConversionError, InputMismatchError
 from .inference import InferenceContext
 from .inference.profiler import LayerTimes
 from .program import Definition, Input, TensorRTProgram, define, lowered
@@ -161,7 +161,7 @@ class TensorRTModule(CompiledModule):
     def simulate(self, *args: Any, **kwargs: Any) -> Any:
         """What the engine would give, computed on the CPU from the network definition.
 
-        Needs TensorRT-RTX or TensorRT, and no GPU.
+        Needs TensorRT-RTX or TensorRT, and no GPU. `accuracy` plays no part, for no engine is made.
 
         Args:
             *args, **kwargs: inputs, as ``forward`` takes them.
@@ -188,8 +188,14 @@ class TensorRTModule(CompiledModule):
 
         Raises:
             BackendUnavailableError: ``refit=True`` and TensorRT-RTX without a GPU.
+            ConversionError: an `accuracy` is asked for, and the engine does not run here.
             OSError: the folder does not exist.
         """
+        if self.settings.accuracy is not None:
+            raise ConversionError(
+                "accuracy: build() does not run its engine; call the module and save() it, or name"
+                " what stays in float32 with precision="
+            )
         folder = Path(path).absolute().parent
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))

@@ -191,12 +191,16 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ConversionError(f"progress: got {options['progress']!r}, expected a bool or function")
 
 
-def _check_accuracy(accuracy: Any, dtype: torch.dtype, check: bool) -> None:
-    if not isinstance(accuracy, Real) or not accuracy > 0:
+def _check_accuracy(accuracy: Any, dtype: torch.dtype, options: Mapping[str, Any]) -> None:
+    if isinstance(accuracy, bool) or not isinstance(accuracy, Real) or not accuracy > 0:
         raise ConversionError(f"accuracy: got {accuracy!r}, expected a relative error such as 5e-3")
-    if dtype == torch.float32 or not check:
-        got = f"dtype={str(dtype).removeprefix('torch.')!r}, check={check}"
+    if dtype == torch.float32 or not options["check"]:
+        got = f"dtype={str(dtype).removeprefix('torch.')!r}, check={options['check']}"
         raise ConversionError(f"accuracy: got {got}, expected a type of 16 bits and check=True")
+    if options["net_post_fn"] is not None:
+        raise ConversionError(
+            "accuracy: got a net_post_fn too, whose outputs PyTorch does not have"
+        )
 
 
 def parse_settings(
@@ -224,7 +228,7 @@ def parse_settings(
     kind, tf32 = parse_dtype(dtype)
     accuracy = rest.get("accuracy")
     if accuracy is not None:
-        _check_accuracy(accuracy, kind, rest["check"])
+        _check_accuracy(accuracy, kind, rest)
     return Settings(
         max_batchsize=max_batchsize,
         workspace=workspace,

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ..backends import trt_api
-from ..engine import Engine
 from ..errors import InputMismatchError, Torch2TrtError
 from .inputs import as_engine, in_order
 from .lane import Binding, Bindings
@@ -95,10 +94,11 @@ class InferenceContext:
         if times is None:
             raise Torch2TrtError("no layer times yet: call inference() first")
         if not times.rows:
+            streams = getattr(self.engine.cuda_engine, "num_aux_streams", 0)
             raise Torch2TrtError(
-                f"{trt_api.version()} tells no layer times of this engine, which runs layers on"
-                f" {_parallel_streams(self.engine)} streams of its own; profile one that was built"
-                " with cuda_graph=False (BuildOptions.aux_streams=0)"
+                f"{trt_api.version()} tells no layer times of this engine, which has {streams}"
+                " streams for layers beside each other. Where there are any, profile an engine that"
+                " was built with cuda_graph=False (BuildOptions.aux_streams=0)"
             )
         return times
 
@@ -171,10 +171,6 @@ class InferenceContext:
                 f"input {name!r}: got {type(value).__name__} of {array.dtype}, expected {dtype}"
             )
         return array
-
-
-def _parallel_streams(engine: Engine) -> int:
-    return getattr(engine.cuda_engine, "num_aux_streams", 0)
 
 
 def _nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
