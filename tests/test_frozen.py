@@ -102,6 +102,29 @@ def filled_elsewhere(x):
     return z + 1
 
 
+def _fill(y, x):
+    ctypes.memmove(torch._C.TensorBase.data_ptr(y), torch._C.TensorBase.data_ptr(x), 48)
+
+
+def returned(x):
+    y = torch.empty_like(x)
+    _fill(y, x)
+    return y.t()
+
+
+def copied(x):
+    y = torch.empty_like(x)
+    _fill(y, x)
+    z = torch.zeros(2, 4, 3)
+    z[0] = y
+    return z + x
+
+
+def number(x):
+    y = torch.empty(())
+    return x + y
+
+
 @pytest.mark.parametrize(
     ("function", "text", "message"),
     [
@@ -118,6 +141,9 @@ def filled_elsewhere(x):
         (capsule, "torch.from_dlpack", "torch.from_dlpack results are registered as constants"),
         (copies_of_views, "copy.deepcopy", "Deep copies of tensors that share memory"),
         (filled_elsewhere, "z + 1", "reads memory that nothing in the trace fills"),
+        (returned, "torch.empty_like", "returns memory that nothing in the trace fills"),
+        (copied, "z[0] = y", "reads memory that nothing in the trace fills"),
+        (number, "x + y", "reads memory that nothing in the trace fills"),
     ],
     ids=lambda v: v.__name__ if callable(v) else "",
 )

@@ -2,6 +2,7 @@
 
 from collections import UserDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,17 @@ def test_sizes_among_the_outputs_are_numbers(wrap, function):
 
 
 @defines_networks
-def test_a_dynamic_size_among_the_outputs(machine):
-    net = Lambda(lambda x: (x * 2, x.shape[1], x.shape[1] * x.shape[0]))
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x * 2, x.shape[1], x.shape[1] * x.shape[0]),
+        lambda x: (x * 2, x.shape[1] / 3, x.shape[0] / 2),
+        lambda x: x * (x.shape[1] / 2),
+    ],
+    ids=["integers", "quotients", "factor"],
+)
+def test_a_dynamic_size_among_the_outputs(machine, function):
+    net = Lambda(function)
     wrapped = TensorRTModuleWrapper(net, 4, dynamic={"input0": {1: (2, 4, 8)}}).eval()
     for shape in ((2, 5), (1, 8), (3, 2)):
         x = torch.randn(shape)
@@ -177,3 +187,16 @@ def test_packed_weights_run_in_debug_mode():
     assert graph(x).equal(quantized(x))
     with pytest.raises(UnsupportedOpError, match="quantized::linear_dynamic"):
         TVMModuleWrapper(quantized)(x)
+
+
+def test_partial_functions_are_told_apart_by_what_is_given_by_name(wrap):
+    wrapped = wrap(lambda x, f: x * (f.args[0][1] if f.args else f.keywords["a"] + 1.0))
+    x = torch.randn(2, 3)
+    same(wrapped(x, partial(torch.add, ("a", 5))), x * 5)
+    same(wrapped(x, partial(torch.add, a=5)), x * 6)
+
+
+def test_bound_methods_are_what_they_are_bound_to(wrap):
+    linear = torch.nn.Linear(3, 2).requires_grad_(False)
+    with pytest.raises(InputMismatchError, match="Linear"):
+        wrap(lambda x, f: f(x))(torch.randn(2, 3), linear.forward)

@@ -107,3 +107,12 @@ def test_a_slice_in_a_script_that_small_inputs_do_not_fill(machine):
     for length in (8, 3):
         x = torch.randn(2, length, 3)
         same(wrapped(x), wrapped.net(x))
+
+
+@pytest.mark.parametrize("bound", [slice(None, 1), slice(-1, None)], ids=["first", "last"])
+def test_a_slice_of_one_where_there_may_be_none(machine, bound):
+    net = Lambda(lambda x: x[:, bound] * 2)
+    wrapped = TensorRTModuleWrapper(net, 4, dynamic={"input0": {1: (0, 4, 8)}}).eval()
+    for size in (5, 0, 8):
+        x = torch.randn(2, size)
+        same(wrapped(x), net(x))

@@ -29,7 +29,8 @@ def cut_short(
         attribute: gives the parameter or buffer at a path.
     """
     numbers = _constants(graph)
-    bounds = {n.scope: found for n in graph.nodes if (found := _fixed_bounds(n, numbers))}
+    least = 0 if any(0 in x.shape for x in smallest) else 1  # a bound of 1 cuts no size above
+    bounds = {n.scope: found for n in graph.nodes if (found := _fixed_bounds(n, numbers, least))}
     if not bounds:
         return ""
     sizes = {v.name: tuple(x.shape) for v, x in zip(graph.inputs, smallest)}
@@ -55,12 +56,12 @@ def _constants(graph: Graph) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fixed_bounds(node: Node, numbers: dict[str, Any]) -> list[int]:
+def _fixed_bounds(node: Node, numbers: dict[str, Any], least: int) -> list[int]:
     """The bounds of a slice that are written in the program and may lie outside of some size."""
-    if node.kind not in _SLICES:
+    if node.kind not in _SLICES or node.inputs[0].type != "Tensor":
         return []
     first = _SLICES[node.kind] + 1
     if node.inputs[first - 1].name not in numbers:
         return []
     bounds = [numbers.get(value.name) for value in node.inputs[first : first + 2]]
-    return [b for b in bounds if isinstance(b, int) and 1 < abs(b) < sys.maxsize]
+    return [b for b in bounds if isinstance(b, int) and least < abs(b) < sys.maxsize]

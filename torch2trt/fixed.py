@@ -18,7 +18,7 @@ _BY_TEXT = (
     np.dtype, torch.dtype, torch.device, torch.layout, torch.memory_format,
 )  # fmt: skip
 _BY_IDENTITY = (
-    type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, torch.Generator,
+    type, types.FunctionType, types.BuiltinFunctionType, torch.Generator,
 )  # fmt: skip
 
 
@@ -32,10 +32,12 @@ def fixed_key(value: Any, position: int) -> Any:
         return type(value), repr(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         return np.ndarray, value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, types.MethodType):
+        return value.__func__, fixed_key(value.__self__, position)
     if isinstance(value, _BY_IDENTITY):
         return value
     if isinstance(value, partial):
-        parts = value.func, *value.args, *value.keywords.items()
+        parts = value.func, value.args, tuple(value.keywords.items())
         return partial, tuple(fixed_key(part, position) for part in parts)
     if isinstance(value, (tuple, list)):
         return type(value), tuple(fixed_key(item, position) for item in value)

@@ -60,19 +60,24 @@ def _numbers_from_data(graph: Graph) -> Iterator[Frozen]:
 def _unfilled_memory(graph: Graph) -> Iterator[Frozen]:
     """Reads of memory that no operation of the trace wrote to: a kernel of the user's may have."""
     memory: dict[str, set[str]] = {}  # the unfilled tensors that a value may be a view of
+    sources: dict[str, str] = {}
     filled: set[str] = set()
     for node in graph.nodes:
         given = [memory.get(v.name, set()) for v in node.inputs]
         for position in node.mutates:
             filled |= given[position]
         read = set().union(*given) - filled
-        passes = node.views or node.mutates or node.kind.startswith("prim::")
+        passes = node.kind.startswith("prim::") or (node.views and not node.mutates)
         if read and not passes and not reads_only_sizes(node):
             yield Frozen(f"{node.name} reads memory that nothing in the trace fills", node.source)
-        if node.kind in _UNFILLED and 0 not in (node.outputs[0].shape or (0,)):
+        shape = node.outputs[0].shape if node.kind in _UNFILLED else None
+        if shape is not None and 0 not in shape:
             memory[node.outputs[0].name] = {node.outputs[0].name}
+            sources[node.outputs[0].name] = node.source
         elif read and passes:
             memory.update((v.name, read) for v in node.outputs)
+    for name in set().union(*(memory.get(v.name, set()) for v in graph.outputs)) - filled:
+        yield Frozen("the program returns memory that nothing in the trace fills", sources[name])
 
 
 def _line_of(node: Node, graph: Graph) -> str:

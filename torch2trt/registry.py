@@ -31,7 +31,8 @@ class Op:
         names: the ATen names it serves, "aten::sum.dim_IntList" or "aten::sum" for all overloads.
         function: the emitter for all backends that have no emitter of their own.
         emitters: by backend name, "tensorrt", "relax", "relay" or "tvm".
-        numbers: the same on Python numbers and symbolic integers, for arithmetic on sizes.
+        numbers: the same on Python numbers and symbolic integers, for arithmetic on sizes;
+            NotImplemented where the result is no size.
     """
 
     def __init__(

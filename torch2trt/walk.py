@@ -87,7 +87,9 @@ def run_node(
     if not takes_numbers and any(map(ctx.is_dim, arguments)):
         numbers = getattr(operator, "numbers", None)
         if numbers is not None and all(_is_number(ctx, a) for a in arguments):
-            return [numbers(*map(_number, arguments))]
+            number = numbers(*map(_number, arguments))
+            if number is not NotImplemented:
+                return [number]
         arguments = [
             ctx.reshape(ctx.size_tensor([a]), []) if v.type == "Tensor" and ctx.is_dim(a) else a
             for v, a in zip(node.inputs, arguments)

@@ -17,6 +17,7 @@ def written(x: torch.Tensor) -> torch.Tensor:
 CASES = [
     case("table_slice", lambda x: x + TABLE[: x.size(0)], (4, 3), dynamic=True),
     case("table_slice_steps", lambda x: x[::2] + TABLE[: x.size(0) : 2], (4, 3), dynamic=True),
+    case("slice_from_minus_size", lambda x: x[1 - x.size(0) :], (4, 3), dynamic=True),
     case("table_slice_from", lambda x: x + TABLE[9 - x.size(0) :], (4, 3), dynamic=True),
     case("table_square", lambda x: SQUARE[:, : x.size(0), : x.size(0)].to(x) @ x, (4, 3),
          dynamic=True),

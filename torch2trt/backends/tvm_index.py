@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tvm import ir
 
 from .base import Dim, Operand, Tensor
 from .tvm_base import TVMContext
@@ -157,6 +158,14 @@ class IndexPrimitives(TVMContext):
                 )
             )
         return self.te(_strided, x, list(starts), list(sizes), list(steps), name="strided_slice")
+
+    def position(self, position: Dim, size: Dim) -> Dim:
+        analyzer = Analyzer()
+        for known in tirx.analysis.undefined_vars(position):
+            analyzer.bind(known, ir.Range(1, 1 << 31))
+        if not analyzer.can_prove(position <= 0):
+            return position
+        return tirx.Select(position < 0, position + size, position)
 
     def _same(self, a: Dim, b: Dim) -> bool:
         if isinstance(a, int) or isinstance(b, int):

@@ -181,7 +181,7 @@ def rsub(ctx, x, other, alpha=1):
 
 
 def _divide_numbers(x, other, rounding_mode=None):
-    return x // other if rounding_mode is not None else x / other
+    return NotImplemented if rounding_mode is None else x // other  # a quotient is no size
 
 
 @op("aten::div", "aten::divide", "aten::true_divide", numbers=_divide_numbers)

@@ -193,11 +193,13 @@ def _counted_from_the_end(start: Any, end: Any) -> int | None:
 
 def clamped(ctx: Any, position: Any, size: Any) -> Any:
     """A slice bound inside 0..size; it is taken to be inside a symbolic size, as in the trace."""
+    if ctx.is_dim(position):
+        return ctx.position(position, size)
     if isinstance(position, int) and position < 0:
         position = size + position
     if isinstance(position, int) and isinstance(size, int):
         return min(max(position, 0), size)
-    return ctx.position(position, size) if ctx.is_dim(position) else position
+    return position
 
 
 def narrow_to(ctx: Any, x: Any, at: int, start: Any, length: Any, step: int = 1) -> Any:
