@@ -24,6 +24,8 @@ CASES = [
     case("linspace", lambda x: torch.linspace(-1, 1, 5) + x, (2, 5)),
     case("eye_of_size", lambda x: torch.eye(x.size(0)) + x, (3, 3)),
     case("tensor", lambda x: torch.tensor([1.5, 2.0]) + x, (3, 2)),
+    case("scalar_tensor_of_doubles", lambda x: (torch.scalar_tensor(0.1, dtype=torch.float64), x),
+         (2,), refused={"tensorrt": "no constants of torch.float64"}),
     case("one_hot", lambda x: torch.nn.functional.one_hot(x, 5), COUNTS),
     case("one_hot_without_classes", lambda x: torch.nn.functional.one_hot(x), COUNTS,
          refused={"tensorrt": "depends on the data", "tvm": "depends on the data"}),

@@ -56,6 +56,8 @@ CASES = [
     case("hardtanh", lambda x: F.hardtanh(x, -0.3, 0.7), (3, 5)),
     case("leaky_relu", lambda x: F.leaky_relu(x, 0.2), (3, 5)),
     case("prelu", torch.nn.PReLU(4), (2, 4, 3)),
+    case("prelu_computed", F.prelu, (2, 4, 3), (4,)),
+    case("prelu_0d", F.prelu, (), (1,)),
     case("elu", lambda x: F.elu(x, 0.7), (3, 5)),
     case("selu", F.selu, (3, 5)),
     case("celu", lambda x: F.celu(x, 1.3), (3, 5)),

@@ -258,11 +258,12 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         by every release.
 
         Args:
-            value: the values; a 0-d float64 counts as a number and becomes float32.
+            value: the values; a 0-d float64 counts as a number and becomes float32, unless it is
+                an output.
             role: the last part of the name.
             shape: the shape of the layer, that of `value` with dimensions of 1 added or removed.
         """
-        value = self._number(value)
+        value = value if role == "output" else self._number(value)
         return self._constant_layer(value, self.weights(value, role), shape)
 
     def literal(self, value: torch.Tensor, shape: Sequence[int] | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, dtype, dtype_of, shape, tensor, to_float, widened
+from .common import axis, dtype, dtype_of, rank, shape, tensor, to_float, widened
 from .elementwise import (
     abs_,
     add,
@@ -28,7 +28,7 @@ from .elementwise import (
     where,
 )
 from .reduction import amax, sum_
-from .shape import chunk
+from .shape import chunk, reshape
 
 
 def _clipped(ctx: Any, x: Any, low: float, high: float) -> Any:
@@ -59,9 +59,9 @@ def leaky_relu(ctx, x, negative_slope=0.01):
 @op("aten::prelu", "aten::_prelu_kernel")
 def prelu(ctx, x, weight):
     """prelu(Tensor self, Tensor weight) -> Tensor: one slope, or one per channel (dimension 1)"""
-    dims = len(ctx.shape(x))
-    if not ctx.is_tensor(weight) and weight.numel() > 1 and dims > 2:
-        weight = weight.reshape(-1, *[1] * (dims - 2))
+    dims = rank(ctx, x)
+    if rank(ctx, weight) == 1:
+        weight = reshape(ctx, weight, [-1, *[1] * (dims - 2)] if dims else [])
     return where(ctx, gt(ctx, x, 0), x, mul(ctx, x, weight))
 
 
