@@ -47,4 +47,6 @@ CASES = [
          (1, 4, 5, 6), FAR),
     case("nms", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS, SCORES,
          refused={"tvm": "depends on the data"}),
+    case("nms_of_nothing", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS[:0], SCORES[:0],
+         refused={"tvm": "depends on the data"}),
 ]  # fmt: skip

@@ -221,6 +221,8 @@ def _(ctx, dets, scores, iou_threshold):
     count = shape(ctx, dets)[0]
     if not isinstance(count, int) or count > 5000:
         raise ctx.refuse(f"nms of {count} boxes; TensorRT takes a fixed number, 5000 at most")
+    if count == 0:
+        return ctx.literal(torch.empty(0, dtype=torch.int64))
     boxes, scores = (tensor(ctx, v, torch.float32) for v in (dets, scores))
     boxes, scores = (ctx.operand(reshape(ctx, v, [1, count, -1])) for v in (boxes, scores))
     most = ctx.literal(torch.tensor(count, dtype=torch.int32))
