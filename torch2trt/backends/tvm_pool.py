@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import topi
@@ -39,68 +41,82 @@ def normalize(
 ) -> te.Tensor:
     """(x - mean) / sqrt(var + eps) over `axes` in two passes, at least in float32."""
     dtype = "float64" if T.dtype_name(x) == "float64" else "float32"
-    count = tirx.const(1, "int64")
-    for axis in axes:
-        count = count * x.shape[axis]
-    count = count.astype(dtype)
-    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
-
-    def value(t: te.Tensor, index: Sequence[Any], positions: Sequence[int]) -> Any:
-        return t(*[index[axis] for axis in positions]).astype(dtype)
-
-    total = T.reduction(x, axes, False, lambda v, r, _: te.sum(v.astype(dtype), axis=r), "norm_sum")
-
-    def squared(v: Any, reduce_axes: Any, at: Sequence[Any]) -> Any:
-        centred = v.astype(dtype) - value(total, at, kept) / count
-        return te.sum(centred * centred, axis=reduce_axes)
-
-    spread = T.reduction(x, axes, False, squared, "norm_spread")
+    centred, variance = _moments(x, axes, dtype)
 
     def compute(*index: Any) -> Any:
-        centred = x(*index).astype(dtype) - value(total, index, kept) / count
-        variance = value(spread, index, kept) / count
-        result = centred / tirx.sqrt(variance + tirx.const(eps, dtype))
+        deviation = tirx.sqrt(variance(index) + tirx.const(eps, dtype))
+        result = centred(x(*index), index) / deviation
         if weight is not None:
-            result = result * value(weight, index, axes)
+            result = result * _value(weight, index, axes, dtype)
         if bias is not None:
-            result = result + value(bias, index, axes)
+            result = result + _value(bias, index, axes, dtype)
         return result.astype(T.dtype_name(x))
 
     return te.compute(x.shape, compute, name="norm")
 
 
+def _moments(
+    x: te.Tensor, axes: Sequence[int], dtype: str
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The distance of ``(element, index)`` from the mean over `axes`; the variance at ``index``."""
+    sizes = [x.shape[axis] for axis in axes]
+    count = functools.reduce(operator.mul, sizes, tirx.const(1, "int64")).astype(dtype)
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+
+    def centred(element: Any, index: Sequence[Any]) -> Any:
+        return element.astype(dtype) - _value(total, index, kept, dtype) / count
+
+    def squared(element: Any, reduce_axes: Any, index: Sequence[Any]) -> Any:
+        distance = centred(element, index)
+        return te.sum(distance * distance, axis=reduce_axes)
+
+    total = T.reduction(x, axes, False, lambda v, r, _: te.sum(v.astype(dtype), axis=r), "norm_sum")
+    spread = T.reduction(x, axes, False, squared, "norm_spread")
+    return centred, lambda index: _value(spread, index, kept, dtype) / count
+
+
+def _value(t: te.Tensor, index: Sequence[Any], axes: Sequence[int], dtype: str) -> Any:
+    """The element of `t`, which has only some axes of a tensor, for an index of that tensor."""
+    return t(*[index[axis] for axis in axes]).astype(dtype)
+
+
 def avg_pool(
     x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
-    sizes: Sequence[Any],
-    count_include_pad: bool,
+    sizes: Sequence[Any], count_include_pad: bool,
 ) -> te.Tensor:  # fmt: skip
     """Windows may hang over the padded input; they are divided by what lies inside."""
     lead = len(x.shape) - len(kernel)
-    spatial = x.shape[lead:]
-    window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
-
-    def load(*index: Any) -> Any:
-        at = [
-            index[lead + i] * s - p + r.var
-            for i, (s, p, r) in enumerate(zip(stride, padding, window))
-        ]
-        inside = tirx.all(*[tirx.all(a >= 0, a < d) for a, d in zip(at, spatial)])
-        return te.sum(
-            tirx.if_then_else(inside, x(*index[:lead], *at), T.const(0, x(*index[:lead], *at))),
-            axis=window,
-        )
-
     shape = [*x.shape[:lead], *sizes]
-    total = te.compute(shape, load, name="pool_sum")
+    total = te.compute(shape, _window_sum(x, kernel, stride, padding), name="pool_sum")
+    rows = list(zip(kernel, stride, padding, x.shape[lead:]))
 
     def divide(*index: Any) -> Any:
-        count = tirx.const(1, "int64")
-        for i, (k, s, p, d) in enumerate(zip(kernel, stride, padding, spatial)):
-            start = index[lead + i] * s - p
-            end = tirx.min(start + k, d + p)
-            if not count_include_pad:
-                start, end = tirx.max(start, 0), tirx.min(end, d)
-            count = count * (end - start)
+        counts = [_counted(i, *row, count_include_pad) for i, row in zip(index[lead:], rows)]
+        count = functools.reduce(operator.mul, counts, tirx.const(1, "int64"))
         return total(*index) / count.astype(T.dtype_name(x))
 
     return te.compute(shape, divide, name="avg_pool")
+
+
+def _window_sum(
+    x: te.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> Callable[..., Any]:
+    """The sum over one window, by its position; outside `x` are zeros."""
+    lead = len(x.shape) - len(kernel)
+    window = [te.reduce_axis((0, k), name=f"r{i}") for i, k in enumerate(kernel)]
+
+    def total(*index: Any) -> Any:
+        rows = zip(index[lead:], stride, padding, window)
+        at = [i * s - p + r.var for i, s, p, r in rows]
+        inside = tirx.all(*[tirx.all(a >= 0, a < d) for a, d in zip(at, x.shape[lead:])])
+        element = x(*index[:lead], *at)
+        return te.sum(tirx.if_then_else(inside, element, T.const(0, element)), axis=window)
+
+    return total
+
+
+def _counted(i: Any, kernel: int, stride: int, padding: int, size: Any, include_pad: bool) -> Any:
+    """How many positions of window `i` along one axis count in its average."""
+    start = i * stride - padding
+    end = tirx.min(start + kernel, size + padding)
+    return end - start if include_pad else tirx.min(end, size) - tirx.max(start, 0)
