@@ -29,7 +29,9 @@ _BINARY = {
     "add": "SUM", "sub": "SUB", "mul": "PROD", "div": "DIV", "maximum": "MAX", "minimum": "MIN",
     "eq": "EQUAL",
     "lt": "LESS", "gt": "GREATER", "logical_and": "AND", "logical_or": "OR", "logical_xor": "XOR",
+    "pow": "POW",
 }  # fmt: skip
+_OR_EQUAL = {"le": "LESS", "ge": "GREATER"}
 _BOOL_BINARY = {
     "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
     "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
@@ -37,6 +39,10 @@ _BOOL_BINARY = {
 _LOGIC = ("AND", "OR", "XOR")
 _SWAPPED = {"EQUAL": "EQUAL", "LESS": "GREATER", "GREATER": "LESS"}
 _UNCHANGED_INTS = ("ceil", "floor", "round", "trunc")
+_INT_UNARY = {  # an elementwise operation with a number, which comes first where the last is True
+    "neg": ("SUB", 0, True), "bitwise_not": ("SUB", -1, True), "relu": ("MAX", 0, False),
+    "logical_not": ("EQUAL", 0, False),
+}  # fmt: skip
 _NARROW = (torch.uint8, torch.int8)
 
 
@@ -51,22 +57,20 @@ class ElementwiseMixin(TensorRTBase):
         if have == torch.uint8:
             moved = self.movable(x)
             return self.cast(self.out(self.network.add_identity(x)) if moved is x else moved, dtype)
+        if dtype in _NARROW and have == torch.bool:
+            return self.back(self.cast(x, torch.int32), dtype)
         if dtype in _NARROW:
-            return (
-                self.back(self.cast(x, torch.int32), dtype)
-                if have == torch.bool
-                else self._wrap_narrow(x, dtype)
-            )
+            return self._wrap_narrow(x, dtype)
         if dtype == torch.bool and have in FLOATS:
             return self._not(self._with("EQUAL", x, 0))
-        if (
-            self._weakly_typed
-            and have == torch.float16
-            and self._state.types.only_moved(self.network, x)
-        ):
-            # 8.6 drops a cast to float16 and back; what is computed between, it keeps
+        if self._would_lose_cast(x):
             x = self._with("PROD", x, 1)
         return self.back(x, dtype)
+
+    def _would_lose_cast(self, x: Tensor) -> bool:
+        """8.6 drops a cast to float16 and back; what is computed between, it keeps."""
+        half = self._weakly_typed and self.dtype(x) == torch.float16
+        return half and self._state.types.only_moved(self.network, x)
 
     def _wrap_narrow(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """8-bit integers, wrapped as torch wraps them."""
@@ -132,17 +136,13 @@ class ElementwiseMixin(TensorRTBase):
             return x
         if dtype in _NARROW or (dtype == torch.bool and name in ("sign", "abs")):
             return self.cast(self.unary(name, self.cast(x, torch.int32)), dtype)
-        if name in ("abs", "neg"):
-            negative = self._with("SUB", x, 0, swapped=True)
-            return self.elementwise("MAX", x, negative) if name == "abs" else negative
+        if name in _INT_UNARY:
+            kind, number, first = _INT_UNARY[name]
+            return self._with(kind, x, number, swapped=first)
+        if name == "abs":
+            return self.elementwise("MAX", x, self._int_unary("neg", x))
         if name == "sign":
             return self._with("MAX", self._with("MIN", x, 1), -1)
-        if name == "relu":
-            return self._with("MAX", x, 0)
-        if name == "bitwise_not":
-            return self._with("SUB", x, -1, swapped=True)
-        if name == "logical_not":
-            return self._with("EQUAL", x, 0)
         raise self.refuse(f"unary {name} of {dtype} is not available")
 
     def _with(self, kind: str, x: Tensor, value: float, swapped: bool = False) -> Tensor:
@@ -224,7 +224,10 @@ class ElementwiseMixin(TensorRTBase):
             return self._shift(name, a, b)
         if name.startswith("bitwise_") and self.dtype_of(a) in (torch.int32, torch.int64):
             return self._bitwise(name, a, b)
-        a, b = self.align(a, b)
+        return self._aligned_binary(name, *self.align(a, b))
+
+    def _aligned_binary(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """`a` and `b` have one dtype and rank."""
         dtype = self.dtype(a)
         if dtype == torch.bool:
             return self._bool_binary(name, a, b)
@@ -236,13 +239,10 @@ class ElementwiseMixin(TensorRTBase):
             return self.elementwise(_BINARY[name], a, b)
         if name == "ne":
             return self._not(self.elementwise("EQUAL", a, b))
-        if name in ("le", "ge"):
-            return self._or_equal("LESS" if name == "le" else "GREATER", a, b)
-        if name == "pow":
-            return self.elementwise("POW", a, b)
-        if dtype in FLOATS:
-            return self._float_binary(name, a, b)
-        return self._int_division(name, a, b)
+        if name in _OR_EQUAL:
+            return self._or_equal(_OR_EQUAL[name], a, b)
+        composed = self._float_binary if dtype in FLOATS else self._int_division
+        return composed(name, a, b)
 
     def _extreme_or_nan(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
         """MAX or MIN, NaN where an operand is: the layers of 8.6 give the other operand."""

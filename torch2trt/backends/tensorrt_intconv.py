@@ -4,9 +4,9 @@ PyTorch's."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from .base import Operand, Tensor
+from .base import Dim, Operand, Tensor
 from .tensorrt_index import IndexMixin
 
 
@@ -19,28 +19,41 @@ class IntConvMixin(IndexMixin):
     ) -> Tensor:  # fmt: skip
         """One product of a strided slice and a slice of the weight per position of the window."""
         x = self._fitted(x, padding)
-        shape, kernel, spatial = self.shape(x), weight.shape[2:], len(stride)
-        spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
-        counts = [
-            (dim - span) // step + 1
-            for dim, span, step in zip(shape[2:], spans, stride, strict=True)
-        ]
-        maps, depth = weight.shape[0], weight.shape[1]
+        maps, depth = weight.shape[:2]
+        kernel = weight.shape[2:]
+        sizes = self._seen_sizes(x, kernel, stride, dilation)
+        batch, _, *counts = sizes
+        ones = (1,) * len(stride)
         total = None
-        for offsets in itertools.product(*map(range, kernel)):
-            starts = (0, 0, *(offset * gap for offset, gap in zip(offsets, dilation, strict=True)))
-            part = self.slice(x, starts, (*shape[:2], *counts), (1, 1, *stride))
-            part = self.reshape(part, (shape[0], groups, 1, depth, *counts))
-            taps = self._taps(weight, offsets, (1, groups, maps // groups, depth) + (1,) * spatial)
+        for offsets, part in self._seen(x, sizes, kernel, stride, dilation):
+            part = self.reshape(part, (batch, groups, 1, depth, *counts))
+            taps = self._taps(weight, offsets, (1, groups, maps // groups, depth, *ones))
             product = self.reduce("sum", self.binary("mul", part, taps), [3], keepdim=False)
             total = product if total is None else self.binary("add", total, product)
-        result = self.reshape(total, (shape[0], maps, *counts))
+        result = self.reshape(total, (batch, maps, *counts))
         if bias is None:
             return result
-        view = (1, maps) + (1,) * spatial
-        return self.binary(
-            "add", result, self.reshape(bias, view) if self.is_tensor(bias) else bias.reshape(view)
-        )
+        view = (1, maps, *ones)
+        bias = self.reshape(bias, view) if self.is_tensor(bias) else bias.reshape(view)
+        return self.binary("add", result, bias)
+
+    def _seen_sizes(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    ) -> tuple[Dim, ...]:
+        """[N, C, *windows], the shape of what one position of the window sees of `x`."""
+        shape = self.shape(x)
+        spans = [(window - 1) * gap + 1 for window, gap in zip(kernel, dilation, strict=True)]
+        rows = zip(shape[2:], spans, stride, strict=True)
+        return (*shape[:2], *((dim - span) // step + 1 for dim, span, step in rows))
+
+    def _seen(
+        self, x: Tensor, sizes: Sequence[Dim], kernel: Sequence[int], stride: Sequence[int],
+        dilation: Sequence[int],
+    ) -> Iterator[tuple[tuple[int, ...], Tensor]]:  # fmt: skip
+        """What each position of the window sees of `x`: the position and a strided slice."""
+        for offsets in itertools.product(*map(range, kernel)):
+            starts = (offset * gap for offset, gap in zip(offsets, dilation, strict=True))
+            yield offsets, self.slice(x, (0, 0, *starts), sizes, (1, 1, *stride))
 
     def _taps(self, weight: Operand, offsets: Sequence[int], view: Sequence[int]) -> Operand:
         """The weights of one position of the window."""

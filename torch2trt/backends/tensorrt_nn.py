@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,45 +76,53 @@ class NetworkMixin(IntConvMixin):
         layer, late_bias = self._weighted(
             self.network.add_convolution_nd, x, weight, bias, weight.shape[0]
         )
-        layer.stride_nd = tuple(stride)
-        layer.pre_padding = tuple(before for before, _ in padding)
-        layer.post_padding = tuple(after for _, after in padding)
-        layer.dilation_nd = tuple(dilation)
-        layer.num_groups = groups
+        before, after = zip(*padding, strict=True)
+        self._set_window(layer, stride, before, after, dilation, groups)
         return self._add_bias(self.out(layer), late_bias)
 
     def conv_transpose(
         self, x: Tensor, weight: Operand, bias: Operand | None, stride: Sequence[int],
         padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
+        window = stride, padding, output_padding, dilation
         if self._of_integers(x, weight):
-            return self._int_conv_transpose(
-                x, weight, bias, stride, padding, output_padding, dilation, groups
-            )
+            return self._int_conv_transpose(x, weight, bias, *window, groups)
         if len(stride) == 1:
             window = (1, *stride), (0, *padding), (0, *output_padding), (1, *dilation)
             y = self.conv_transpose(self._lift(x), self._lift(weight), bias, *window, groups)
             return self._unlift(y)
-        if not self._weakly_typed and max(stride) > 1 and max(dilation) > 1:
-            # TensorRT-RTX has no deconvolution that is both: zeros between weights, no dilation
-            weight = self.operand(weight, "weight")
-            for axis, gap in enumerate(dilation, start=2):
-                weight = self._spread(weight, axis, gap)
-            dilation = (1,) * len(stride)
+        weight, dilation = self._without_dilation(weight, stride, dilation)
         ends = [pad - extra for pad, extra in zip(padding, output_padding, strict=True)]
-        beyond = [max(0, -end) for end in ends]
-        late = bias if any(beyond) else None
-        early = None if any(beyond) else bias
+        after, beyond = [max(0, end) for end in ends], [max(0, -end) for end in ends]
+        early, late = (None, bias) if any(beyond) else (bias, None)
         layer, late_bias = self._weighted(
             self.network.add_deconvolution_nd, x, weight, early, weight.shape[1] * groups
         )
-        layer.stride_nd = tuple(stride)
-        layer.pre_padding = tuple(padding)
-        layer.post_padding = tuple(max(0, end) for end in ends)
-        layer.dilation_nd = tuple(dilation)
-        layer.num_groups = groups
+        self._set_window(layer, stride, padding, after, dilation, groups)
         y = self.pad(self.out(layer), (0,) * self.rank(x), (0, 0, *beyond), "constant")
         return self._add_bias(y, late if late_bias is None else late_bias)
+
+    def _without_dilation(
+        self, weight: Operand, stride: Sequence[int], dilation: Sequence[int]
+    ) -> tuple[Operand, Sequence[int]]:
+        """Zeros between the weights, for TensorRT-RTX has no deconvolution with both strides and
+        dilation."""
+        if self._weakly_typed or max(stride) == 1 or max(dilation) == 1:
+            return weight, dilation
+        weight = self.operand(weight, "weight")
+        for axis, gap in enumerate(dilation, start=2):
+            weight = self._spread(weight, axis, gap)
+        return weight, (1,) * len(stride)
+
+    def _set_window(
+        self, layer: Any, stride: Sequence[int], before: Sequence[int], after: Sequence[int],
+        dilation: Sequence[int], groups: int,
+    ) -> None:  # fmt: skip
+        layer.stride_nd = tuple(stride)
+        layer.pre_padding = tuple(before)
+        layer.post_padding = tuple(after)
+        layer.dilation_nd = tuple(dilation)
+        layer.num_groups = groups
 
     def _of_integers(self, x: Tensor, weight: Operand) -> bool:
         kind = self.dtype(x)
@@ -172,10 +180,8 @@ class NetworkMixin(IntConvMixin):
             lifted = self._lift(x)
             if x.name in self._infinite:
                 self._infinite.add(lifted.name)
-            y = self.max_pool(
-                lifted, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
-            )
-            return self._unlift(y)
+            window = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
+            return self._unlift(self.max_pool(lifted, *window, ceil_mode))
         infinite = self._weakly_typed and x.name in self._infinite  # 8.6's layer starts from -1e38
         if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation) or infinite:
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
@@ -187,15 +193,8 @@ class NetworkMixin(IntConvMixin):
         ceil_mode: bool, count_include_pad: bool,
     ) -> Tensor:  # fmt: skip
         if len(kernel) == 1:
-            y = self.avg_pool(
-                self._lift(x),
-                (1, *kernel),
-                (1, *stride),
-                (0, *padding),
-                ceil_mode,
-                count_include_pad,
-            )
-            return self._unlift(y)
+            window = (1, *kernel), (1, *stride), (0, *padding)
+            return self._unlift(self.avg_pool(self._lift(x), *window, ceil_mode, count_include_pad))
         if self.dtype(x) not in FLOATS:
             raise self.refuse(f"avg_pool of {self.dtype(x)} is not available")
         after = self._end_padding(x, kernel, stride, padding, ceil_mode)
@@ -211,13 +210,9 @@ class NetworkMixin(IntConvMixin):
         return self._pool_layer("AVERAGE", x, kernel, stride, padding, after, excluded)
 
     def _end_padding(
-        self,
-        x: Tensor,
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
         ceil_mode: bool,
-    ) -> list[int] | None:
+    ) -> list[int] | None:  # fmt: skip
         """Padding behind x for torch's size with rounding down; None: let the layer round up.
 
         torch rounds up only as long as the last window starts in x or in the padding before it.
@@ -268,18 +263,10 @@ class NetworkMixin(IntConvMixin):
             raise self.refuse(
                 "max_pool with dilation and ceil_mode of a dynamic size is not available"
             )
-        padded = self.pad(
-            x, (0, 0, *padding), (0, 0, *after), "constant", extreme(self.dtype(x), largest=False)
+        lowest = extreme(self.dtype(x), largest=False)
+        padded = self.pad(x, (0, 0, *padding), (0, 0, *after), "constant", lowest)
+        sizes = self._seen_sizes(padded, kernel, stride, dilation)
+        slices = self._seen(padded, sizes, kernel, stride, dilation)
+        return functools.reduce(
+            lambda a, b: self.binary("maximum", a, b), (part for _, part in slices)
         )
-        shape = self.shape(padded)
-        counts = [
-            (dim - span) // step + 1
-            for dim, span, step in zip(shape[2:], spans, stride, strict=True)
-        ]
-        sizes, steps = (*shape[:2], *counts), (1, 1, *stride)
-        result = None
-        for offsets in itertools.product(*(range(window) for window in kernel)):
-            starts = (0, 0, *(offset * gap for offset, gap in zip(offsets, dilation, strict=True)))
-            part = self.slice(padded, starts, sizes, steps)
-            result = part if result is None else self.binary("maximum", result, part)
-        return result

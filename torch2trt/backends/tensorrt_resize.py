@@ -57,17 +57,10 @@ class ResizeMixin(NormMixin):
             )
         x = self.operand(x)
         old = self.shape(x)[2:]
-        if (
-            self.is_static(size)
-            and list(old) == list(size)
-            and self._scale_is_ratio(old, size, scales)
-        ):
-            return x
         static = self.is_static(old) and self.is_static(size)
-        fits = self._scale_is_ratio(old, size, scales)
-        if static and fits:
-            fits = not mode.startswith("nearest") or all(map(self._exact_ratio, old, size))
-        if self.dtype(x) in FLOATS and fits and not (mode == "cubic" and len(size) != 2):
+        if static and list(old) == list(size) and self._scale_is_ratio(old, size, scales):
+            return x
+        if self._layer_fits(x, old, size, mode, scales):
             return self._resize_layer(x, size, mode, align_corners)
         if not static:
             raise self.refuse(
@@ -75,6 +68,18 @@ class ResizeMixin(NormMixin):
                 "or recompute_scale_factor=True"
             )
         return self._resize_by_tables(x, size, mode, align_corners, scales)
+
+    def _layer_fits(
+        self, x: Tensor, old: Sequence[Dim], new: Sequence[Dim], mode: str,
+        scales: Sequence[float | None],
+    ) -> bool:  # fmt: skip
+        """Whether the formula of the layer is torch's."""
+        if self.dtype(x) not in FLOATS or (mode == "cubic" and len(new) != 2):
+            return False
+        if not self._scale_is_ratio(old, new, scales):
+            return False
+        known = mode.startswith("nearest") and self.is_static(old) and self.is_static(new)
+        return not known or all(map(self._exact_ratio, old, new))
 
     def _scale_is_ratio(
         self, old: Sequence[Dim], new: Sequence[Dim], scales: Sequence[float | None]
@@ -115,13 +120,9 @@ class ResizeMixin(NormMixin):
         return self.out(layer)
 
     def _resize_by_tables(
-        self,
-        x: Tensor,
-        size: Sequence[int],
-        mode: str,
-        align_corners: bool,
+        self, x: Tensor, size: Sequence[int], mode: str, align_corners: bool,
         scales: Sequence[float | None],
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         dtype = self.dtype(x)
         weighted = not mode.startswith("nearest")
         if weighted and dtype not in FLOATS:
@@ -131,8 +132,7 @@ class ResizeMixin(NormMixin):
             old = x.shape[axis]
             if old == new and scale in (None, 1):
                 continue
-            eye = torch.eye(old)
-            matrix = _torch_resize(eye, new, mode, align_corners, scale)
+            matrix = _torch_resize(torch.eye(old), new, mode, align_corners, scale)
             x = self._blend(x, matrix, axis) if weighted else self.take(x, matrix.argmax(0), axis)
         return self.cast(x, dtype)
 
