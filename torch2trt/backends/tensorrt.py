@@ -54,13 +54,7 @@ class TensorRTContext(ResizeMixin):
         """
         marked = []
         for i, tensor in enumerate(outputs):
-            if (
-                self.dtype(tensor) == torch.uint8
-                and self.kind_of(tensor) != self.trt.DataType.UINT8
-            ):
-                tensor = self._through_floats(tensor, self.trt.DataType.UINT8)
-            if tensor.is_network_input or tensor.is_network_output:
-                tensor = self.out(self.network.add_identity(tensor))
+            tensor = self._markable(tensor)
             kind = self.kind_of(tensor)
             if names is not None:
                 tensor.name = names[i]
@@ -71,6 +65,15 @@ class TensorRTContext(ResizeMixin):
                 self._warn_of_rounding(tensor, kind)
             marked.append(tensor)
         return marked
+
+    def _markable(self, tensor: Tensor) -> Tensor:
+        """`tensor` in the type of its dtype, made by a layer, and not marked yet."""
+        byte = self.trt.DataType.UINT8
+        if self.dtype(tensor) == torch.uint8 and self.kind_of(tensor) != byte:
+            tensor = self._through_floats(tensor, byte)
+        if tensor.is_network_input or tensor.is_network_output:
+            tensor = self.out(self.network.add_identity(tensor))
+        return tensor
 
     def _warn_of_rounding(self, output: Tensor, kind: Any) -> None:
         """float32 results of a weakly typed network with float16 parts, unless they are float16

@@ -203,16 +203,21 @@ class ExactMixin(ElementwiseMixin):
             bits = self.elementwise("PROD", self.elementwise("PROD", bits, others), divisors)
             sign = self._with("PROD", self.elementwise("PROD", sign, other_sign), limits.min)
         else:
-            value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
-            weights, lowest = value.unsqueeze(-1) & powers, value & limits.min
-            if self.is_tensor(b):
-                known = self.literal(weights), self.literal(lowest)
-            else:
-                known = self.constant(weights, "bits"), self.constant(lowest, "signs")
-            bits, sign = (
-                self.elementwise("PROD", x, y) for x, y in zip((bits, sign), known, strict=True)
-            )
+            weights, lowest = self._known_bits(b, value, powers, rank)
+            bits = self.elementwise("PROD", bits, weights)
+            sign = self.elementwise("PROD", sign, lowest)
         return self.elementwise("SUM", self.reduce("sum", bits, [rank], keepdim=False), sign)
+
+    def _known_bits(
+        self, b: Operand, value: torch.Tensor, powers: torch.Tensor, rank: int
+    ) -> tuple[Tensor, Tensor]:
+        """The bits of a known operand, in a column, and its sign, as what they stand for."""
+        value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
+        weights = value.unsqueeze(-1) & powers
+        lowest = value & torch.iinfo(powers.dtype).min
+        if self.is_tensor(b):
+            return self.literal(weights), self.literal(lowest)
+        return self.constant(weights, "bits"), self.constant(lowest, "signs")
 
     def _bits_and_sign(self, x: Tensor, powers: Tensor) -> tuple[Tensor, Tensor]:
         column = self.reshape(x, (*self.shape(x), 1))

@@ -82,24 +82,16 @@ class IndexMixin(ReduceMixin):
             return self._scatter_layer(x, index, source, "ELEMENT", axis)
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, sizes = self.shape(x), self.shape(index)
-        others = [
-            (have, size)
-            for i, (have, size) in enumerate(zip(shape, sizes, strict=True))
-            if i != axis
-        ]
         if not self.is_static([shape[axis]]):
             raise self.refuse(
                 f"scatter with {reduction} along a dynamic dimension is not available"
             )
         collected = self._collect(index, source, axis, shape[axis], reduction)
-        if not self._same_where_static(*zip(*others, strict=True)) if others else False:
-            after = [
-                0 if i == axis else have - size
-                for i, (have, size) in enumerate(zip(shape, sizes, strict=True))
-            ]
-            collected = self.pad(
-                collected, (0,) * len(after), after, "constant", self._neutral(source, reduction)
-            )
+        reached = [*sizes[:axis], shape[axis], *sizes[axis + 1 :]]
+        if not self._same_where_static(shape, reached):
+            after = [have - size for have, size in zip(shape, reached, strict=True)]
+            neutral = self._neutral(source, reduction)
+            collected = self.pad(collected, (0,) * len(after), after, "constant", neutral)
         return self.binary(_SCATTER[reduction][1], x, collected)
 
     def _neutral(self, x: Tensor, reduction: str) -> float:
@@ -132,24 +124,26 @@ class IndexMixin(ReduceMixin):
         if not accumulate:
             return self._scatter_layer(x, index, source, "ND")
         x, source, index = self.operand(x), self.operand(source), self._index(index)
-        shape = self.shape(x)
-        depth = index.shape[-1]
+        shape, depth = self.shape(x), index.shape[-1]
         if not self.is_static(shape) or depth == -1:
             raise self.refuse(
                 "scatter_nd with accumulation into a tensor of dynamic shape is not available"
             )
-        strides = torch.tensor(
-            [math.prod(shape[i + 1 : depth]) for i in range(depth)], dtype=self.dtype(index)
-        )
-        linear = self.binary("mul", index, self.literal(strides))
-        linear = self.reduce("sum", linear, [self.rank(index) - 1], keepdim=False)
+        numbers = self._row_numbers(index, shape[:depth])
         rows, width = math.prod(shape[:depth]), math.prod(shape[depth:])
-        count = self._product(self.shape(linear))
-        linear = self.reshape(linear, (count, 1))
+        count = self._product(self.shape(numbers))
+        column = self.reshape(numbers, (count, 1))
         flat = self.reshape(source, (count, width))
-        index = self.expand(linear, (count, width)) if width != 1 else linear
+        index = self.expand(column, (count, width)) if width != 1 else column
         added = self._collect(index, flat, 0, rows, "add")
         return self.binary("add", x, self.reshape(added, shape))
+
+    def _row_numbers(self, index: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Where the positions [..., len(sizes)] lie once the dimensions `sizes` are flattened."""
+        strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        steps = self.literal(torch.tensor(strides, dtype=self.dtype(index)))
+        offsets = self.binary("mul", index, steps)
+        return self.reduce("sum", offsets, [self.rank(index) - 1], keepdim=False)
 
     def _product(self, dims: Sequence[object]) -> object:
         total: object = 1

@@ -60,8 +60,10 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         return self._reduce_integers(name, x, axes, keepdim)
 
     def _reduce_layer(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
-        empty = name == "any" and 0 in self.shape(x)  # of nothing, the maximum is not "no"
-        operation = getattr(self.trt.ReduceOperation, _REDUCE["sum" if empty else name])
+        sizes = self.shape(x)
+        if name == "any" and any(not isinstance(sizes[a], int) or not sizes[a] for a in axes):
+            name = "sum"  # of nothing, the maximum is not "no"
+        operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
 
     def _was_small(self, x: Tensor) -> bool:
@@ -128,12 +130,14 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         hit = self.elementwise("EQUAL", x, self.reduce(name, x, [axis], keepdim=True))
         if self.dtype(x) in FLOATS:
             hit = self.elementwise("OR", hit, self.unary("isnan", x))
-        view = [1] * rank
-        view[axis] = size
-        positions = self.cast(self.reshape(self.arange(0, size), view), torch.int32)
+        positions = self.cast(self._positions(size, axis, rank), torch.int32)
         beyond = self.number(_BEYOND, torch.int32, rank)
         first = self._reduce_layer("min", self._select(hit, positions, beyond), [axis], keepdim)
         return self.cast(first, torch.int64)
+
+    def _positions(self, size: Dim, axis: int, rank: int) -> Tensor:
+        """0 to size - 1 along an axis."""
+        return self.reshape(self.arange(0, size), [size if i == axis else 1 for i in range(rank)])
 
     # ---- scans -----------------------------------------------------------------------------------
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
@@ -167,10 +171,8 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         size = shape[axis]
         tail = (1,) * (rank - axis - 1)
         positions = self.arange(0, size)
-        targets, sources = (
-            self.reshape(positions, (size, 1, *tail)),
-            self.reshape(positions, (1, size, *tail)),
-        )
+        targets = self.reshape(positions, (size, 1, *tail))
+        sources = self.reshape(positions, (1, size, *tail))
         copies = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
         reached = self.binary("ge", targets, sources)
         kept = self.where(reached, copies, self.number(neutral, self.dtype(x), 1))
@@ -188,22 +190,23 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
             return self.back(values, dtype), indices
         if isinstance(k, int) and (k > _MAX_K or self._no_integer_topk(x)):
-            values, indices = self.sort(x, axis, largest)
-            sizes = list(self.shape(x))
-            sizes[axis] = k
-            cut = ((0,) * rank, sizes, (1,) * rank)
-            return self.slice(values, *cut), self.slice(indices, *cut)
+            return self._topk_by_sort(x, k, axis, largest)
         if rank == 1:
             row = self.reshape(x, (1, *self.shape(x)))
             return tuple(self.reshape(y, (k,)) for y in self.topk(row, k, 1, largest))
         if axis < rank - 4:
             order = [i for i in range(rank) if i != axis] + [axis]
             back = [order.index(i) for i in range(rank)]
-            return tuple(
-                self.permute(y, back)
-                for y in self.topk(self.permute(x, order), k, rank - 1, largest)
-            )
+            results = self.topk(self.permute(x, order), k, rank - 1, largest)
+            return tuple(self.permute(y, back) for y in results)
         return self._topk_layer(x, k, axis, largest)
+
+    def _topk_by_sort(self, x: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+        values, indices = self.sort(x, axis, largest)
+        sizes = list(self.shape(x))
+        sizes[axis] = k
+        cut = (0,) * len(sizes), sizes, (1,) * len(sizes)
+        return self.slice(values, *cut), self.slice(indices, *cut)
 
     def _no_integer_topk(self, x: Tensor) -> bool:
         """8.6, whose networks are weakly typed, has top-k of floats only."""
@@ -236,26 +239,21 @@ class ReduceMixin(ExactMixin, ShapeMixin):
 
         The key of the second is (number of the run, NaN last or first, position); it fits int32.
         """
-        size, rank = self.shape(x)[axis], self.rank(x)
-        special = None
-        if self.dtype(x) in FLOATS:
-            special = self.unary("isnan", x)
-            x = self._select(
-                special, self.number(extreme(self.dtype(x), True), self.dtype(x), rank), x
-            )
+        size, rank, dtype = self.shape(x)[axis], self.rank(x), self.dtype(x)
+        special = self.unary("isnan", x) if dtype in FLOATS else None
+        if special is not None:
+            x = self._select(special, self.number(extreme(dtype, True), dtype, rank), x)
         values, order = self.topk(x, size, axis, descending)
         key = self._with("PROD", self._run_numbers(values, axis), 2)
         if special is not None:
-            marks = self.cast(
-                self.gather(self.cast(special, torch.int32), order, axis), torch.int32
-            )
+            marks = self.gather(self.cast(special, torch.int32), order, axis)
+            marks = self.cast(marks, torch.int32)
             marks = self._with("SUB", marks, 1, swapped=True) if descending else marks
             key = self.elementwise("SUM", key, marks)
         key = self.elementwise("SUM", self._with("PROD", key, _KEY), self.cast(order, torch.int32))
         key, _ = self.topk(key, size, axis, largest=False)
-        return self.cast(
-            self._int_division("remainder", key, self.number(_KEY, torch.int32, rank)), torch.int64
-        )
+        position = self._int_division("remainder", key, self.number(_KEY, torch.int32, rank))
+        return self.cast(position, torch.int64)
 
     def _run_numbers(self, values: Tensor, axis: int) -> Tensor:
         """Along a sorted axis: how many different values came before, int32."""
@@ -276,16 +274,12 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         mine = self.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         other = self.reshape(x, (*shape[:axis], 1, *shape[axis:]))
         before = self._comes_before(other, mine, descending)
-        size = shape[axis]
-        earlier = self.literal(
-            torch.ones(size, size).tril(-1).bool(), (size, size) + (1,) * (rank - axis - 1)
-        )
+        size, tail = shape[axis], (1,) * (rank - axis - 1)
+        earlier = self.literal(torch.ones(size, size).tril(-1).bool(), (size, size, *tail))
         ties = self.elementwise("AND", *self.align(self._ties(other, mine), earlier))
         first = self.cast(self.elementwise("OR", before, ties), torch.int32)
         ranks = self.cast(self.reduce("sum", first, [axis + 1], keepdim=False), torch.int64)
-        view = [1] * rank
-        view[axis] = size
-        positions = self.expand(self.reshape(self.arange(0, size), view), shape)
+        positions = self.expand(self._positions(size, axis, rank), shape)
         return self.scatter(positions, ranks, positions, axis, None)
 
     def _comes_before(self, a: Tensor, b: Tensor, descending: bool) -> Tensor:

@@ -14,8 +14,10 @@ from . import trt_api
 
 _ONE_TYPE = {"NON_ZERO": "INT32", "NMS": "INT32"}
 _OF_INPUT = {"SELECT": 1, "ONE_HOT": 1}
-_BOOL_UNARY = ("NOT", "ISINF", "ISNAN")
-_BOOL_BINARY = ("EQUAL", "GREATER", "LESS", "AND", "OR", "XOR")
+_BOOL_OPERATIONS = {
+    "UNARY": ("NOT", "ISINF", "ISNAN"),
+    "ELEMENTWISE": ("EQUAL", "GREATER", "LESS", "AND", "OR", "XOR"),
+}
 _DECLARED = ("CONSTANT", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3")
 _MOVES = (
     "CAST",
@@ -81,9 +83,7 @@ def _output_type(layer: Any, kind: str, index: int, type_of: Callable[[Any], Any
         return layer.to_type
     if kind in ("QUANTIZE", "DEQUANTIZE"):
         return getattr(layer, "to_type", types.INT8 if kind == "QUANTIZE" else types.FLOAT)
-    if kind == "UNARY" and layer.op.name in _BOOL_UNARY:
-        return types.BOOL
-    if kind == "ELEMENTWISE" and layer.op.name in _BOOL_BINARY:
+    if kind in _BOOL_OPERATIONS and layer.op.name in _BOOL_OPERATIONS[kind]:
         return types.BOOL
     if kind == "FILL":
         return _fill_type(layer, type_of)
