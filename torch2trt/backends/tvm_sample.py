@@ -69,10 +69,9 @@ def _taps(
     dtype = T.dtype_name(scale)
     half, zero = tirx.const(0.5, dtype), tirx.const(0, dtype)
     at = i.astype(dtype)
-    if mode == "nearest":
-        return [(_clamp(tirx.floor(at * scale).astype("int64"), size), None)]
-    if mode == "nearest-exact":
-        return [(_clamp(tirx.floor((at + half) * scale).astype("int64"), size), None)]
+    if mode.startswith("nearest"):
+        source = at * scale if mode == "nearest" else (at + half) * scale
+        return [(_clamp(tirx.floor(source).astype("int64"), size), None)]
     source = at * scale if align else (at + half) * scale - half
     if mode == "linear":
         source = source if align else tirx.max(source, zero)
@@ -129,13 +128,8 @@ def resize(
     tables = []
     for axis, (size_in, size_out, factor) in enumerate(zip(x.shape[2:], size, factors)):
         scale = _scale(size_in, size_out, factor, align, dtype)
-        tables.append(
-            _tables(
-                [size_out],
-                partial(_taps, size=size_in, scale=scale, mode=mode, align=align),
-                f"axis{axis}",
-            )
-        )
+        taps = partial(_taps, size=size_in, scale=scale, mode=mode, align=align)
+        tables.append(_tables([size_out], taps, f"axis{axis}"))
 
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
         taps = [_look_up(table, [i]) for table, i in zip(tables, index)]
@@ -242,25 +236,25 @@ def _grid_taps(x: Expr, axis: _Image, mode: str, padding: str) -> list[tuple[Exp
 def grid_sample(x: te.Tensor, grid: te.Tensor, mode: str, padding: str, align: bool) -> te.Tensor:
     """[N, C, *spatial] sampled at [N, *size, rank]; the last coordinate is of the first axis."""
     dtype, stored = _working_dtype(x), T.dtype_name(x)
-    spatial = list(x.shape[2:])
-    rank = len(spatial)
+    rank = len(x.shape) - 2
     rules = _Image if rank == 2 else _Volume
-
-    def read(n: Expr, c: Expr, *at: Expr) -> Expr:
-        inside = tirx.all(*itertools.chain(*[(i >= 0, i < d) for i, d in zip(at, spatial)]))
-        return tirx.if_then_else(inside, x(n, c, *at).astype(dtype), tirx.const(0, dtype))
 
     def taps(*index: Expr, axis: int) -> list[tuple[Expr, Expr | None]]:
         coordinate = grid(*index, rank - 1 - axis).astype(dtype)
-        return _grid_taps(coordinate, rules(spatial[axis], align, dtype), mode, padding)
+        return _grid_taps(coordinate, rules(x.shape[2 + axis], align, dtype), mode, padding)
 
-    tables = [
-        _tables(grid.shape[:-1], partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)
-    ]
+    places = grid.shape[:-1]
+    tables = [_tables(places, partial(taps, axis=axis), f"axis{axis}") for axis in range(rank)]
 
     def compute(n: Expr, c: Expr, *index: Expr) -> Expr:
-        return _blend([_look_up(t, (n, *index)) for t in tables], lambda *p: read(n, c, *p)).astype(
-            stored
-        )
+        found = [_look_up(table, (n, *index)) for table in tables]
+        return _blend(found, lambda *at: _or_zero(x, (n, c, *at), dtype)).astype(stored)
 
     return te.compute([*x.shape[:2], *grid.shape[1:-1]], compute, name="grid_sample")
+
+
+def _or_zero(x: te.Tensor, index: Sequence[Expr], dtype: str) -> Expr:
+    """An element of `x` [N, C, *spatial], 0 where `index` lies outside the image."""
+    bounds = [(i >= 0, i < d) for i, d in zip(index[2:], x.shape[2:])]
+    inside = tirx.all(*itertools.chain(*bounds))
+    return tirx.if_then_else(inside, x(*index).astype(dtype), tirx.const(0, dtype))

@@ -230,27 +230,37 @@ def not_equal(a: Expr, b: Expr) -> Expr:
 def integer_power(base: te.Tensor, exponent: te.Tensor) -> te.Tensor:
     """Wraps as PyTorch does; a negative exponent gives 0 except for the bases 1 and -1."""
     bits = int(dtype_name(base).lstrip("uint"))
-    step = te.reduce_axis((0, bits), name="step")
-    product = te.comm_reducer(lambda p, q: p * q, lambda t: tirx.const(1, t), name="product")
 
     def compute(*index: Any) -> Any:
-        value, count = load(base, index), load(exponent, index)
-        one = const(1, value)
-        unit = tirx.any(tirx.EQ(value, one), tirx.EQ(value, const(-1, value)))
-        parity = tirx.floormod(count, const(2, count))
-        count = tirx.Select(
-            unit, parity, tirx.Select(count < const(0, count), const(bits, count), count)
-        )
-        value = tirx.Select(
-            tirx.all(tirx.Not(unit), load(exponent, index) < const(0, count)),
-            const(0, value),
-            value,
-        )
-        return product(
-            tirx.Select(step.var.astype(dtype_name(count)) < count, value, one), axis=step
-        )
+        return _power_by_squares(*_as_product(load(base, index), load(exponent, index)), bits)
 
     return te.compute(broadcast_shape([base, exponent]), compute, name="integer_power")
+
+
+def _as_product(base: Expr, exponent: Expr) -> tuple[Expr, Expr]:
+    """What a power is a product of, and how many of them."""
+    unit = tirx.any(tirx.EQ(base, const(1, base)), tirx.EQ(base, const(-1, base)))
+    negative = exponent < const(0, exponent)
+    parity = tirx.floormod(exponent, const(2, exponent))
+    count = tirx.Select(negative, const(1, exponent), exponent)
+    factor = tirx.Select(tirx.all(tirx.Not(unit), negative), const(0, base), base)
+    return factor, tirx.Select(unit, parity, count)
+
+
+def _power_by_squares(factor: Expr, count: Expr, bits: int) -> Expr:
+    """``factor ** count`` from the squares of squares that the bits of `count` name."""
+    values, product, square, rest = [], const(1, factor), factor, count
+    for step in range(bits - 1):
+        names = [tirx.Var(f"{n}{step}", dtype_name(v)) for n, v in (("s", square), ("c", rest))]
+        values += zip(names, (square, rest))
+        square, rest = names
+        odd = tirx.EQ(tirx.floormod(rest, const(2, rest)), const(1, rest))
+        taken = tirx.Var(f"p{step}", dtype_name(product))
+        values.append((taken, tirx.Select(odd, product * square, product)))
+        product, square, rest = taken, square * square, tirx.floordiv(rest, const(2, rest))
+    for name, value in reversed(values):
+        product = tirx.Let(name, value, product)
+    return product
 
 
 def _divisor(b: Expr) -> Expr:
@@ -366,23 +376,16 @@ def reduction(
 
 def arg_extreme(x: te.Tensor, axis: int, keepdim: bool, largest: bool) -> list[te.Tensor]:
     """int64 index and value of the extreme element: the first of equal ones, NaN before all."""
-    floating = is_float(x)
-    last = 2**63 - 1
 
     def combine(a: Any, b: Any) -> Any:
-        better = a[1] > b[1] if largest else a[1] < b[1]
-        same = tirx.EQ(a[1], b[1])
-        if floating:
-            a_nan, b_nan = is_nan(a[1]), is_nan(b[1])
-            better = tirx.any(tirx.all(better, tirx.Not(b_nan)), tirx.all(a_nan, tirx.Not(b_nan)))
-            same = tirx.any(same, tirx.all(a_nan, b_nan))
-        first = tirx.any(better, tirx.all(same, a[0] < b[0]))
+        first = _comes_first(a, b, largest)
         return tirx.Select(first, a[0], b[0]), tirx.Select(first, a[1], b[1])
 
     def identity(index_dtype: Any, dtype: Any) -> Any:
         bound = tirx.min_value if largest else tirx.max_value
-        worst = tirx.const(float("-inf" if largest else "inf"), dtype) if floating else bound(dtype)
-        return tirx.const(last, index_dtype), worst
+        infinity = -inf if largest else inf
+        worst = tirx.const(infinity, dtype) if is_float(x) else bound(dtype)
+        return tirx.const(2**63 - 1, index_dtype), worst
 
     reducer = te.comm_reducer(combine, identity, name="arg_extreme")
 
@@ -390,3 +393,14 @@ def arg_extreme(x: te.Tensor, axis: int, keepdim: bool, largest: bool) -> list[t
         return reducer((at[axis].astype("int64"), element), axis=axes)
 
     return list(reduction(x, [axis], keepdim, value, "argmax" if largest else "argmin"))
+
+
+def _comes_first(a: Any, b: Any, largest: bool) -> Expr:
+    """Of two pairs (index, value): by the value, NaN before all, and then by the index."""
+    better = a[1] > b[1] if largest else a[1] < b[1]
+    same = tirx.EQ(a[1], b[1])
+    if is_float(a[1]):
+        a_nan, b_nan = is_nan(a[1]), is_nan(b[1])
+        better = tirx.any(tirx.all(better, tirx.Not(b_nan)), tirx.all(a_nan, tirx.Not(b_nan)))
+        same = tirx.any(same, tirx.all(a_nan, b_nan))
+    return tirx.any(better, tirx.all(same, a[0] < b[0]))
