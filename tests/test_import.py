@@ -83,7 +83,11 @@ ALLOWED = {
     "handlers": {"errors", "context", "registry", "backends"},
     "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder", "places"},
     "fixed": {"errors"},
-    "trace": {"errors", "fixed", "graph", "tracing_warnings", "untraced"},
+    "hidden": set(),
+    "state": {"errors"},
+    "trace": {
+        "errors", "fixed", "graph", "hidden", "state", "tracing_warnings", "untraced",
+    },  # fmt: skip
     "untraced": {"errors", "graph", "tracing_warnings"},
     "walk": {"errors", "graph", "registry", "backends", "context"},
     "simulate": {"errors", "backends"},

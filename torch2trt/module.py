@@ -149,7 +149,7 @@ class TensorRTModule(CompiledModule):
         if self.settings.check:
             with set_tf32(False):
                 expected = self._eager(args, kwargs)
-            check_engine(variant, _tensors(args, kwargs), expected, type(self).__name__)
+            check_engine(variant, _tensors(args, kwargs), expected, self.program_name)
 
     def _defined(self, args: Any, kwargs: Any) -> tuple[GraphModule, list[Input], Definition]:
         trt_api.trt()
@@ -243,6 +243,11 @@ class _Wrapper(CompiledModule):
         settings_of(self)  # refuses what it does not know at once
         self.train(net.training)
 
+    @property
+    def program_name(self) -> str:
+        """What messages call the program: the class of the wrapped module."""
+        return type(self.net).__name__
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The wrapped module's forward."""
         return self.net(*args, **kwargs)
@@ -319,7 +324,7 @@ class TVMModule(CompiledModule):
 
     def _finish(self, variant: Variant, args: Any, kwargs: Any) -> None:
         if self.settings.check and self.settings.net_post_fn is None:
-            what = f"the TVM program of {type(self).__name__} ({self.settings.type_name})"
+            what = f"the TVM program of {self.program_name} ({self.settings.type_name})"
             with set_tf32(False):
                 expected = self._eager(args, kwargs)
                 got = variant.pack(variant.program.run_plainly(*_tensors(args, kwargs)))

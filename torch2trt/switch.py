@@ -20,10 +20,12 @@ from torch.utils import _pytree as pytree
 from .bounds import cut_short
 from .context import torch_network
 from .core import GraphModule
+from .dense import check_dense
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
+from .state import state_kept
 from .trace import describe_arguments
 from .watch import Watch
 
@@ -133,11 +135,24 @@ class CompiledModule(nn.Module, ABC):
             plan = None
         if plan is not None:
             watch, (run, pack) = state.watch, plan
-            outputs = run(*args)
+            try:
+                outputs = run(*args)
+            except RuntimeError:
+                check_dense(args)
+                raise
             # asked only now, while the program runs; a result of old weights is thrown away
             if watch is not None and watch.unchanged() and state.watch is watch:
                 return outputs[0] if pack is None else pack(outputs)
         return self._call_slowly(*args, **kwargs)
+
+    @property
+    def program_name(self) -> str:
+        """What messages call the program."""
+        return type(self).__name__
+
+    def in_pytorch(self, *args: Any, **kwargs: Any) -> Any:
+        """What PyTorch gives, in either mode."""
+        return self.forward(*args, **kwargs)
 
     def refit(self) -> None:
         """Use the present weights from the next call on, whether a change was noticed or not."""
@@ -180,7 +195,7 @@ class CompiledModule(nn.Module, ABC):
         if not tensors:
             got = describe_arguments(args, kwargs)
             raise InputMismatchError(f"inputs: got no tensor, expected at least one, in {got}")
-        _check_dense(tensors)
+        check_dense(tensors)
         self._require_backend(tensors)
         with state.lock:
             self._notice_changes(state)
@@ -237,14 +252,18 @@ class CompiledModule(nn.Module, ABC):
 
     @_without_autocast()
     def _update(self, variant: Variant, args: Any, kwargs: Any) -> None:
-        if variant.current == "structure" or variant.graph.frozen:
+        constants = [v for _, v in self._compiled.watch.hidden if _is_tensor(v)]
+        if variant.current == "structure" or variant.graph.frozen or constants:
             variant.graph = self._trace(args, kwargs, variant.program.inputs)
         variant.program.update(variant.graph)
         variant.current = "current"
 
     @torch.no_grad()
     def _eager(self, args: Any, kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        """What PyTorch gives; the program may write to its inputs, and to its modules."""
+        args, kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs))
+        with state_kept({"": self}):
+            return self.forward(*args, **kwargs)
 
     @_without_autocast()
     def _trace(self, args: Any, kwargs: Any, inputs: Sequence[Input]) -> GraphModule:
@@ -273,7 +292,7 @@ class CompiledModule(nn.Module, ABC):
         except _FAILURES as error:
             sizes = [tuple(x.shape) for x in pytree.tree_leaves((args, kwargs)) if _is_tensor(x)]
             raise ConversionError(
-                f"{type(self).__name__} fails in PyTorch on inputs of the shapes {sizes}, which lie"
+                f"{self.program_name} fails in PyTorch on inputs of the shapes {sizes}, which lie"
                 f" in the ranges of sizes: {type(error).__name__}: {error}"
             ) from error
 
@@ -311,16 +330,6 @@ def _examples(args: Any, kwargs: Any, inputs: Sequence[Input]) -> tuple[Any, Any
             second.append(leaf)
         first.append(leaf)
     return *pytree.tree_unflatten(first, tree), *pytree.tree_unflatten(second, tree)
-
-
-def _check_dense(tensors: Sequence[torch.Tensor]) -> None:
-    for position, x in enumerate(tensors):
-        if x.is_nested or x.layout != torch.strided:
-            kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
-            raise InputMismatchError(
-                f"tensor input {position}: got a {kind} tensor, expected a dense one; use"
-                f" {'to_padded_tensor(...)' if x.is_nested else 'to_dense()'}"
-            )
 
 
 def _smallest(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import same_value
 from .graph import Graph, from_torchscript
-from .tracing_warnings import Frozen, tracer_warnings
+from .hidden import hidden
+from .state import check_repeats, state_kept
+from .tracing_warnings import Frozen, line_of_program, tracer_warnings
 from .untraced import check_no_write_was_dropped, overlooked_is_traced, undeclared_writes
 
 
@@ -91,6 +95,11 @@ class Trace:
         return pytree.tree_unflatten(leaves, self.output_tree)
 
 
+def as_arguments(inputs: Any) -> tuple[Any, ...]:
+    """Positional arguments: a sequence of them, or a single one."""
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
 def as_number(value: Any) -> Any:
     """The number in a 0-d tensor; itself where it is symbolic, or a number already."""
     return value.item() if isinstance(value, torch.Tensor) else value
@@ -112,7 +121,6 @@ _OF_NUMBERS = frozenset(
         "add sub rsub mul div floor_divide remainder neg pow abs eq ne lt le gt ge min max"
     ).split()
 )  # what Python's operators and functions of numbers are traced as
-_FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # of a program on wrong inputs
 
 
 def describe_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -131,37 +139,31 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _captured_modules(program: Callable[..., Any]) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that a function uses; their parameters must stay parameters in the trace."""
-    if isinstance(program, nn.Module):
-        return
-    owner = getattr(program, "__self__", None)
-    if isinstance(owner, nn.Module):
-        yield "owner", owner
-    if inspect.isfunction(program):
-        variables = inspect.getclosurevars(program)
-        for name, value in {**variables.globals, **variables.nonlocals}.items():
-            if isinstance(value, nn.Module) and name != "module":
-                yield name, value
-
-
 class _Flat(nn.Module):
     """Calls the program with flat tensors and returns some, so that any nesting can be traced."""
 
     def __init__(self, program: Callable[..., Any], tree: pytree.TreeSpec, leaves: Sequence[Any]):
         super().__init__()
         self.module = program
-        for name, module in _captured_modules(program):
-            self.add_module(name, module)
+        for name, value in hidden(program):  # their parameters must stay parameters in the trace
+            if isinstance(value, nn.Module):
+                name = f"{name}_{len(self._modules)}" if hasattr(self, name) else name
+                self.add_module(name, value)
         self._tree, self._leaves = tree, tuple(leaves)
         self.output: tuple[pytree.TreeSpec, tuple[Any, ...]] | None = None
         self.writes: Counter[str] = Counter()
 
-    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def run(
+        self, tensors: Sequence[torch.Tensor], program: Callable[..., Any]
+    ) -> tuple[list[Any], pytree.TreeSpec]:
+        """The leaves of what `program` gives, and its structure."""
         remaining = iter(tensors)
         leaves = [next(remaining) if leaf is TENSOR else leaf for leaf in self._leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self._tree)
-        leaves, tree = pytree.tree_flatten(self.module(*args, **kwargs))
+        return pytree.tree_flatten(program(*args, **kwargs))
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        leaves, tree = self.run(tensors, self.module)
         self.writes = undeclared_writes(torch._C._get_tracing_state().graph())
         self.output = tree, _marked(leaves)
         return tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
@@ -189,18 +191,23 @@ def trace(
             plain values.
         InputMismatchError: no tensor among the inputs, or the program itself fails on them.
     """
-    args = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
-    leaves, tree = pytree.tree_flatten((tuple(args), dict(example_kwargs or {})))
+    args = as_arguments(example_inputs)
+    leaves, tree = pytree.tree_flatten((args, dict(example_kwargs or {})))
     examples = tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, torch.Tensor))
     if not examples:
         raise InputMismatchError("example inputs: got no tensor, expected at least one")
     flat = _Flat(program, tree, _marked(leaves))
     flat.training = getattr(program, "training", False)
-    with (
-        _buffers_restored(program), overlooked_is_traced(), _quiet_tracing() as frozen,
-        _fresh_casts(), torch.no_grad(),
-    ):  # fmt: skip
-        script = _script(flat, examples, describe_arguments(args, example_kwargs or {}))
+    inputs = describe_arguments(args, example_kwargs or {})
+    with torch.no_grad(), _fresh_casts():
+        _initialise(flat, examples, inputs)
+        with state_kept(dict(flat.named_children())) as state:
+            with overlooked_is_traced(), _quiet_tracing() as frozen:
+                script = _script(flat, examples, inputs)
+            changed = list(state.changes())
+        if changed:
+            again = partial(_leaves_of_copies, flat, examples)
+            check_repeats(dict(flat.named_children()), again, _name(program), changed)
     output_tree, output_leaves = flat.output
     if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
         raise _returns_wrong(program, output_leaves)
@@ -233,24 +240,72 @@ def _with_numbers(graph: Graph, leaves: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
+def _leaves_of_copies(flat: _Flat, examples: Sequence[torch.Tensor]) -> list[Any]:
+    program = getattr(flat.module, "in_pytorch", flat.module)  # a compiled module's forward
+    return flat.run([x.clone() for x in examples], program)[0]
+
+
+def _initialise(flat: _Flat, examples: Sequence[torch.Tensor], inputs: str) -> None:
+    """Run a program with lazy parameters once; what makes them is no part of it."""
+    if any(map(is_lazy, (*flat.parameters(), *flat.buffers()))):
+        try:
+            _leaves_of_copies(flat, examples)
+        except Exception as error:
+            raise _fails(flat, inputs, error) from error
+
+
 def _script(flat: _Flat, examples: tuple[torch.Tensor, ...], inputs: str) -> Any:
     """The TorchScript of a program; `inputs` describes what it is called with."""
     try:
         return torch.jit.trace(flat, examples, check_trace=False)
-    except _FAILURES as error:
+    except Exception as error:
         if flat.output is not None and TENSOR not in flat.output[1]:
             raise _returns_wrong(flat.module, flat.output[1]) from error
-        if flat.output is not None or isinstance(error, Torch2TrtError):
+        if isinstance(error, Torch2TrtError):
             raise
         if "Cannot insert a Tensor that requires grad" in str(error):
             raise ConversionError(
                 f"{_name(flat.module)} uses a tensor that requires gradients and is no parameter of"
-                " it; make it an nn.Parameter of the module, or detach it"
+                f" it; make it an nn.Parameter of the module, or detach it ({_line_of(error)})"
             ) from error
-        raise InputMismatchError(
-            f"{_name(flat.module)} fails in PyTorch on the inputs {inputs}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        failure = error
+    if any(text in str(failure) for text in _NOT_TRACED):
+        raise _not_traced(flat, failure) from failure
+    try:
+        _leaves_of_copies(flat, examples)
+    except Exception as error:
+        raise _fails(flat, inputs, error) from error
+    raise _not_traced(flat, failure) from failure
+
+
+_NOT_TRACED = {
+    "dynamo-optimized function": "torch.compile'd functions and modules hide what they compute; use"
+    " what they were made of, module._orig_mod",
+    "that doesn't have storage": "transforms of torch.func are not recorded; write the derivative"
+    " or the batched computation as operations",
+    "The stateless API": "torch.func.functional_call is not recorded; call the functions of"
+    " torch.nn.functional on the tensors",
+}  # messages of PyTorch, and what they are about
+
+
+def _not_traced(flat: _Flat, error: Exception) -> ConversionError:
+    lines = str(error).strip().splitlines() or [""]
+    known = (meaning for text, meaning in _NOT_TRACED.items() if text in str(error))
+    reason = next(known, f"{type(error).__name__}: {lines[0]}")
+    return ConversionError(f"{_name(flat.module)} cannot be traced ({_line_of(error)}): {reason}")
+
+
+def _fails(flat: _Flat, inputs: str, error: Exception) -> InputMismatchError:
+    return InputMismatchError(
+        f"{_name(flat.module)} fails in PyTorch on the inputs {inputs} ({_line_of(error)}): "
+        f"{type(error).__name__}: {error}"
+    )
+
+
+def _line_of(error: Exception) -> str:
+    """The line of the program in which an error was raised."""
+    lines = [line_of_program(*place) for place in traceback.walk_tb(error.__traceback__)]
+    return next(filter(None, reversed(lines)), "in the top module")
 
 
 def _is_plain(leaf: Any) -> bool:
@@ -258,7 +313,9 @@ def _is_plain(leaf: Any) -> bool:
 
 
 def _name(program: Any) -> str:
-    return getattr(program, "__name__", type(program).__name__)
+    """What the user calls a program: the name of a function, or of the class of a module."""
+    named = getattr(program, "program_name", None) or getattr(program, "__name__", None)
+    return named if isinstance(named, str) else type(program).__name__
 
 
 def _returns_wrong(program: Any, leaves: Sequence[Any]) -> ConversionError:
@@ -300,17 +357,3 @@ def _fresh_casts() -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(enabled)
-
-
-@contextlib.contextmanager
-def _buffers_restored(program: Any) -> Iterator[None]:
-    """Undo what running the program once does to its buffers (running statistics, counters)."""
-    buffers = list(program.buffers()) if isinstance(program, nn.Module) else []
-    before = [(buffer, buffer.detach().clone()) for buffer in buffers]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, copy in before:
-                if not torch.equal(buffer, copy):
-                    buffer.copy_(copy)

@@ -7,6 +7,7 @@ import copy
 import os
 import pickle
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 
 _NOT_THE_PROGRAM = (
     os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.abspath(__file__)) + os.sep,
-    warnings.__file__, copy.__file__, pickle.__file__,
+    warnings.__file__, copy.__file__, pickle.__file__, contextlib.__file__,
 )  # fmt: skip
 
 
@@ -55,8 +56,16 @@ def program_line() -> str:
     """The innermost frame that belongs to neither PyTorch, this package nor Python's copying."""
     frame = sys._getframe(1)
     while frame is not None:
-        code = frame.f_code
-        if not os.path.abspath(code.co_filename).startswith(_NOT_THE_PROGRAM):
-            return f"{os.path.basename(code.co_filename)}({frame.f_lineno}): {code.co_name}"
+        line = line_of_program(frame, frame.f_lineno)
+        if line:
+            return line
         frame = frame.f_back
     return ""
+
+
+def line_of_program(frame: types.FrameType, number: int) -> str:
+    """A line that `frame` ran; empty where it belongs to PyTorch, this package or copying."""
+    code = frame.f_code
+    if os.path.abspath(code.co_filename).startswith(_NOT_THE_PROGRAM):
+        return ""
+    return f"{os.path.basename(code.co_filename)}({number}): {code.co_name}"

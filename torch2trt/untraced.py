@@ -22,6 +22,7 @@ from .graph import schema_facts, source_line
 from .tracing_warnings import program_line
 
 _NATIVE_DATA = torch._C.TensorBase.data
+_NATIVE_VIEW = torch._C.TensorBase.view
 _NATIVE_FROM_DLPACK = torch._C._from_dlpack
 _LOCK = threading.Lock()
 _traces = 0  # that are under way, in all threads
@@ -142,6 +143,18 @@ def _calls_python(name: str) -> Callable[..., Any]:
     return method
 
 
+def _view(tensor: torch.Tensor, *shape: Any, **named: Any) -> torch.Tensor:
+    dtype = named.get("dtype", shape[0] if shape else None)
+    if not isinstance(dtype, torch.dtype):
+        return _NATIVE_VIEW(tensor, *shape, **named)
+    if dtype != tensor.dtype:
+        raise UnsupportedOpError(
+            f"x.view({dtype}) reads the bytes of a {tensor.dtype} tensor as another type, which"
+            f" has no counterpart ({program_line()})"
+        )
+    return _NATIVE_VIEW(tensor, tensor.shape)
+
+
 class _WhileTracing:
     """A method of tensors: `replacement` in a thread that traces, what it was in all others."""
 
@@ -165,6 +178,7 @@ _METHODS = {
     "__dlpack__": _to_dlpack,
     "untyped_storage": _storage,
     "data_ptr": _address,
+    "view": _view,
     **{name: _calls_python(name) for name in ("apply_", "map_", "map2_")},
 }
 _ATTRIBUTES: dict[str, Any] = {

@@ -1,0 +1,260 @@
+"""Modules that keep state between calls, and what a module uses that is no part of it."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from module_case import Lambda, defines_networks, same
+from torch import nn
+
+from torch2trt.core import GraphModule
+from torch2trt.errors import ConversionError, InputMismatchError, UnsupportedOpError
+from torch2trt.module import TensorRTModuleWrapper, TVMModuleWrapper
+
+
+@pytest.fixture(params=["tensorrt", "tvm"])
+def wrap(request):
+    if request.param == "tensorrt":
+        defines_networks.args[0] and pytest.skip(defines_networks.kwargs["reason"])
+        request.getfixturevalue("machine")
+        return lambda net: TensorRTModuleWrapper(net, 8).eval()
+    pytest.importorskip("tvm")
+    return lambda net: TVMModuleWrapper(net).eval()
+
+
+class Keeps(nn.Module):
+    """A function of the module itself and one input, with some attributes."""
+
+    def __init__(self, function, **attributes):
+        super().__init__()
+        self.function = function
+        self.register_buffer("mean", torch.zeros(3))
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def counts(self, x):
+    self.count += 1
+    return x * self.count
+
+
+def only_counts(self, x):
+    self.count += 1
+    return x * 2
+
+
+def averages(self, x):
+    self.mean = self.mean * 0.5 + x.mean(0)
+    return x + self.mean
+
+
+def appends(self, x):
+    self.rows.append(x)
+    return torch.cat(self.rows)
+
+
+def remembers(self, x):
+    before, self.last = self.last, x
+    return x - before if before is not None else x
+
+
+@pytest.mark.parametrize(
+    "function, attributes, named",
+    [
+        (counts, {"count": 0}, "net.count"),
+        (only_counts, {"count": 0}, "net.count is changed by forward, it is another at each call"),
+        (averages, {}, "net.mean"),
+        (appends, {"rows": []}, "net.rows"),
+        (remembers, {"last": None}, "net.last"),
+    ],
+    ids=["number", "number_not_read", "buffer", "list", "tensor"],
+)
+def test_state_between_calls_is_refused_and_left_as_it_was(wrap, function, attributes, named):
+    net = Keeps(function, **attributes)
+    before = {name: getattr(net, name) for name in ("mean", *attributes)}
+    lengths = {name: len(v) for name, v in before.items() if isinstance(v, list)}
+    with pytest.raises(UnsupportedOpError, match=f"(?s)Keeps keeps state between calls.*{named}"):
+        wrap(net)(torch.randn(4, 3))
+    assert all(getattr(net, name) is value for name, value in before.items())
+    assert all(len(before[name]) == length for name, length in lengths.items())
+
+
+def fills_once(self, x):
+    if self.table is None or len(self.table) < len(x):
+        self.table = torch.arange(len(x)).float()
+    return x + self.table[: len(x), None]
+
+
+def shows(self, x):
+    self.features = x.relu()
+    self.shapes.append(x.shape)
+    return self.features * 2
+
+
+@pytest.mark.parametrize(
+    "function, attributes",
+    [(fills_once, {"table": None}), (shows, {"features": None, "shapes": []})],
+    ids=["table", "intermediates"],
+)
+def test_what_does_not_change_results_may_be_kept(wrap, function, attributes):
+    net = Keeps(function, **copy.deepcopy(attributes))
+    wrapped = wrap(net)
+    for batch in (4, 2, 6, 4):
+        x = torch.randn(batch, 3)
+        got = wrapped(x)
+        assert {name: getattr(net, name) for name in attributes} == attributes
+        same(got, copy.deepcopy(net)(x))
+
+
+def test_a_traced_module_keeps_no_values_of_the_trace():
+    net = Keeps(shows, features=None, shapes=[])
+    GraphModule(net, torch.randn(2, 3))
+    assert net.features is None and net.shapes == []
+
+
+class Holder(nn.Module):
+    """Uses a layer that it does not own, as `hold` says."""
+
+    def __init__(self, hold, layer):
+        super().__init__()
+        self.held = hold(layer)
+
+    def forward(self, x):
+        held = self.held[0] if isinstance(self.held, list) else self.held
+        return held(x)
+
+
+LAYER = nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda layer: lambda x: layer(x) * 2,
+        lambda layer: [layer],
+        lambda layer: layer.forward,
+        lambda layer: partial(layer),
+        lambda layer: lambda x, layer=layer: layer(x),
+        lambda layer: lambda x: (lambda: LAYER(x))(),
+    ],
+    ids=["closure", "list", "method", "partial", "default", "global"],
+)
+def test_layers_of_others_are_followed(wrap, hold, trained):
+    layer = LAYER.requires_grad_(trained)
+    net = Holder(hold, layer)
+    wrapped, x = wrap(net), torch.randn(4, 3)
+    same(wrapped(x), net(x).detach())
+    with torch.no_grad():
+        layer.weight.add_(1)
+    same(wrapped(x), net(x).detach())
+    layer.bias = nn.Parameter(torch.randn(2), requires_grad=trained)
+    same(wrapped(x), net(x).detach())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: lambda x: x * t,
+        lambda t: lambda x, y=t: x * y,
+        lambda t: partial(torch.mul, t),
+    ],
+    ids=["closure", "default", "partial"],
+)
+def test_tensors_of_others_are_followed(wrap, make):
+    scale = torch.randn(3)
+    function = make(scale)
+    wrapped, x = wrap(Lambda(function)), torch.randn(4, 3)
+    same(wrapped(x), function(x))
+    scale.mul_(2)
+    same(wrapped(x), function(x))
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Adagrad"])
+def test_steps_of_fused_optimisers_are_noticed(wrap, kind):
+    net, x = nn.Linear(3, 2), torch.randn(4, 3)
+    wrapped = wrap(net)
+    same(wrapped(x), net(x).detach())
+    net(x).sum().backward()
+    getattr(torch.optim, kind)(net.parameters(), lr=0.1, fused=True).step()
+    same(wrapped(x), net(x).detach())
+
+
+def test_steps_of_other_models_are_no_change():
+    from torch2trt.watch import Watch
+
+    net, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    watch = Watch(net)
+    other(torch.randn(4, 3)).sum().backward()
+    torch.optim.SGD(other.parameters(), lr=0.1, fused=True).step()
+    assert watch.unchanged()
+
+
+def test_lazy_layers_are_made_first(wrap):
+    net, x = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d()).eval(), torch.randn(4, 3)
+    wrapped = wrap(net)
+    same(wrapped(x), net(x).detach())
+    assert type(net[0]) is nn.Linear
+    with torch.no_grad():
+        net[0].weight.mul_(2)
+    same(wrapped(x), net(x).detach())
+
+
+def test_scripted_parts_are_followed(wrap):
+    part = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))
+    net, x = nn.Sequential(part, nn.Linear(4, 2)), torch.randn(4, 3)
+    for module in (net, part):
+        wrapped = wrap(module)
+        same(wrapped(x), module(x).detach())
+        with torch.no_grad():
+            next(part.parameters()).mul_(2)
+        same(wrapped(x), module(x).detach())
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda x: torch.func.grad(lambda y: (y * y).sum())(x), "transforms of torch.func"),
+        (lambda x: x.view(torch.int32), r"x.view\(torch.int32\) reads the bytes"),
+        (torch.compile(nn.Linear(3, 2)), "hide what they compute"),
+        (lambda x: torch.func.functional_call(nn.ReLU(), {}, (x,)), "functional_call is not"),
+        (lambda x: {0: x}[x.shape[0] - 4], "KeyError"),
+    ],
+    ids=["grad", "view", "compile", "functional_call", "key"],
+)
+def test_what_cannot_be_traced_is_named_with_its_line(wrap, function, message):
+    with pytest.raises(ConversionError, match=message) as failure:
+        wrap(Lambda(function))(torch.randn(4, 3))
+    assert ".py(" in str(failure.value) and "Wrapper" not in str(failure.value)
+
+
+def test_transforms_of_a_compiled_module_say_what_to_do(wrap):
+    wrapped, x = wrap(nn.Linear(3, 2)), torch.randn(4, 3)
+    for transform in (torch.func.vmap, lambda f: torch.func.grad(lambda x: f(x).sum())):
+        with pytest.raises(InputMismatchError, match="Call it on the whole batch"):
+            transform(wrapped)(x)
+    with pytest.raises(InputMismatchError, match=r"use\s+.train\(\) for derivatives"):
+        torch.export.export(wrapped, (x,))
+
+
+def test_transforms_of_a_module_that_has_run_say_what_to_do():
+    pytest.importorskip("tvm")
+    wrapped, x = TVMModuleWrapper(nn.Linear(3, 2)).eval(), torch.randn(4, 3)
+    wrapped(x)
+    with pytest.raises(InputMismatchError, match="Call it on the whole batch"):
+        torch.func.vmap(wrapped)(torch.randn(5, 4, 3))
+
+
+def test_a_program_that_writes_to_its_inputs_is_checked_on_copies(wrap):
+    wrapped = wrap(Lambda(lambda x: x.add_(1) * 2))
+    x = torch.randn(4, 3)
+    before = x.clone()
+    with pytest.warns(UserWarning, match="writes to its inputs"):
+        got = wrapped(x)
+    same(got, (before + 1) * 2)
+    same(wrapped(x), got)
+    same(x, before)

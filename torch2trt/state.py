@@ -1,0 +1,137 @@
+"""What running a program changes in its modules: undone after a trace, refused where it matters."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from .errors import UnsupportedOpError
+
+_GROUPS = ("_parameters", "_buffers", "_modules")
+_CONTAINERS = (list, dict, set, deque)
+_NUMBERS = (bool, int, float, complex, str)
+_TOLERANCE = 1e-3  # of the difference between two runs, which on a GPU add up in another order
+
+
+class State:
+    """Attributes, buffers, lists and dicts of modules and all that is in them at one moment."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]):
+        named = (root.named_modules(prefix=name) for name, root in modules.items())
+        parts = {module: path for path, module in chain.from_iterable(named)}
+        self._dicts = [(path, m.__dict__, dict(m.__dict__)) for m, path in parts.items()]
+        containers = {
+            id(value): (path if name in _GROUPS else f"{path}.{name}", value, value.copy())
+            for path, state, _ in self._dicts
+            for name, value in state.items()
+            if type(value) in _CONTAINERS
+        }
+        self._containers = list(containers.values())
+        buffers = {b: None for root in modules.values() for b in root.buffers()}
+        self._buffers = [(b, b.detach().clone()) for b in buffers if not is_lazy(b)]
+
+    def changes(self) -> dict[str, Any]:
+        """What is another object than before, by path; values of buffers do not count."""
+        found = {
+            f"{path}.{name}": state.get(name)
+            for path, state, before in self._dicts
+            for name in {**before, **state}
+            if not _is_same(state.get(name), before.get(name))
+        }
+        for path, now, before in self._containers:
+            if isinstance(now, dict):
+                changed = [k for k in {**before, **now} if now.get(k) is not before.get(k)]
+                found.update((f"{path}.{name}", now.get(name)) for name in changed)
+            elif len(now) != len(before) or any(a is not b for a, b in zip(now, before)):
+                found[path] = now
+        return {name.removeprefix("module."): value for name, value in found.items()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Make everything what it was."""
+        for _, state, before in self._dicts:
+            for name in [name for name in state if name not in before]:
+                del state[name]
+            state.update(before)
+        for _, now, before in self._containers:
+            now.clear()
+            (now.extend if isinstance(now, (list, deque)) else now.update)(before)
+        for buffer, before in self._buffers:
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) in _NUMBERS and one == other)
+
+
+@contextlib.contextmanager
+def state_kept(modules: Mapping[str, nn.Module]) -> Iterator[State]:
+    """Undo what runs of a program change in its modules, given by name."""
+    state = State(modules)
+    try:
+        yield state
+    finally:
+        state.restore()
+
+
+def check_repeats(
+    modules: Mapping[str, nn.Module],
+    run: Callable[[], Sequence[Any]],
+    name: str,
+    changed: Sequence[str],
+) -> None:
+    """Refuse a program whose second run differs from its first: it keeps state between calls.
+
+    Args:
+        modules: of the program, by name.
+        run: runs the program on the example inputs and gives the leaves of its result.
+        name: of the program, for the message.
+        changed: the attributes that a run changes.
+
+    Raises:
+        UnsupportedOpError: with the attributes.
+    """
+    with state_kept(modules) as state, torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = _seeded(run)
+        counted = state.changes()
+        try:
+            differs = not _agree(first, _seeded(run))
+        except Exception:  # whatever it is, the second run is not like the first
+            differs = True
+        now = state.changes()
+    counters = [n for n in changed if isinstance(counted.get(n), _NUMBERS)]
+    counters = [n for n in counters if not _is_same(now.get(n), counted[n])]
+    if differs or counters:
+        what = "the next call gives other outputs" if differs else "it is another at each call"
+        raise UnsupportedOpError(
+            f"{name} keeps state between calls, and a compiled program cannot; pass the state in"
+            " and return it:",
+            [f"{path} is changed by forward, {what}" for path in (counters or changed)],
+        )
+
+
+def _seeded(run: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    torch.manual_seed(0)
+    return run()
+
+
+def _agree(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    return len(one) == len(other) and all(map(_leaves_agree, one, other))
+
+
+def _leaves_agree(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other) and (not isinstance(one, _NUMBERS) or one == other)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE * 1e-3, equal_nan=True)
