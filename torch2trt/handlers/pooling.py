@@ -31,44 +31,53 @@ def pool_size(size, kernel, stride, padding, dilation, ceil_mode):
     return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
 
 
-def _pools(spatial: int):
-    """The pooling operators of one number of spatial dimensions."""
+# ---- one table row per number of spatial dimensions ----------------------------------------------
+def max_pool(spatial: int) -> None:
+    """A table row: max pooling."""
 
     @op(f"aten::max_pool{spatial}d")
-    def max_pool(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
+    def emit(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
         """max_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
         int[2] dilation=1, bool ceil_mode=False) -> Tensor"""
         window = [full_list(v, spatial) for v in (kernel_size, stride, padding, dilation)]
         window[1] = window[1] or window[0]
         return batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *window, ceil_mode))
 
+
+def avg_pool(spatial: int) -> None:
+    """A table row: average pooling."""
+
     @op(f"aten::avg_pool{spatial}d")
-    def avg_pool(
+    def emit(
         ctx, x, kernel_size, stride=(), padding=0, ceil_mode=False, count_include_pad=True,
         divisor_override=None,
     ):  # fmt: skip
         """avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
         bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor"""
         window = [full_list(v, spatial) for v in (kernel_size, stride, padding)]
-        options = window[0], window[1] or window[0], window[2], ceil_mode
-        counting = count_include_pad, divisor_override
-        return batched(ctx, x, spatial, lambda v: _avg_pool(ctx, v, *options, *counting))
+        window[1] = window[1] or window[0]
+        options = ceil_mode, count_include_pad, divisor_override
+        return batched(ctx, x, spatial, lambda v: _avg_pool(ctx, v, *window, *options))
 
-    also = [f"aten::_adaptive_avg_pool{spatial}d"] if spatial > 1 else []
+
+def adaptive_avg_pool(spatial: int, *also: str) -> None:
+    """A table row: average pooling to a size."""
 
     @op(f"aten::adaptive_avg_pool{spatial}d", *also)
-    def adaptive_avg_pool(ctx, x, output_size):
+    def emit(ctx, x, output_size):
         """adaptive_avg_pool2d(Tensor self, SymInt[2] output_size) -> Tensor"""
         return adaptive_pool(ctx, x, spatial, output_size, "mean")
 
-    return max_pool, avg_pool, adaptive_avg_pool
+
+for _spatial in (1, 2, 3):
+    max_pool(_spatial)
+    avg_pool(_spatial)
+adaptive_avg_pool(1)
+adaptive_avg_pool(2, "aten::_adaptive_avg_pool2d")
+adaptive_avg_pool(3, "aten::_adaptive_avg_pool3d")
 
 
-max_pool1d, avg_pool1d, adaptive_avg_pool1d = _pools(1)
-max_pool2d, avg_pool2d, adaptive_avg_pool2d = _pools(2)
-max_pool3d, avg_pool3d, adaptive_avg_pool3d = _pools(3)
-
-
+# ---- averages ------------------------------------------------------------------------------------
 def _avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
     window = kernel, stride, padding, ceil_mode
     if not dtype(ctx, x).is_floating_point:
@@ -91,14 +100,20 @@ def _integer_avg_pool(ctx, x, kernel, stride, padding, ceil_mode, count_include_
         for offset in itertools.product(*map(range, kernel))
     ]
     total = functools.reduce(lambda a, b: ctx.binary("add", a, b), slices)
+    counts = _window_sizes(windows, sizes, kernel, stride, padding, count_include_pad)
+    counts = counts if divisor is None else torch.full_like(counts, divisor)
+    return ctx.binary("truncdiv", total, ctx.literal(counts.to(dtype(ctx, x))))
+
+
+def _window_sizes(windows, sizes, kernel, stride, padding, count_include_pad):
+    """How many positions of each window its average counts: a table [*windows]."""
     counts = torch.ones([])
     for n, s, k, t, p in zip(windows, sizes, kernel, stride, padding):
         first = torch.arange(n) * t - p
         last = (first + k).clamp(max=s + p)
         own = last - first if count_include_pad else last.clamp(max=s) - first.clamp(min=0)
         counts = counts.unsqueeze(-1) * own
-    counts = counts if divisor is None else torch.full_like(counts, divisor)
-    return ctx.binary("truncdiv", total, ctx.literal(counts.to(dtype(ctx, x))))
+    return counts
 
 
 def _windows_and_reach(sizes, kernel, stride, padding, ceil_mode):
@@ -121,6 +136,7 @@ def _sum_pool(ctx, x, kernel, stride, padding, ceil_mode, divisor):
     return mul(ctx, average, math.prod(kernel) / divisor)
 
 
+# ---- to a size -----------------------------------------------------------------------------------
 def adaptive_bounds(size, count):
     """Start and end of each window of adaptive pooling."""
     return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
@@ -137,14 +153,22 @@ def adaptive_pool(ctx, x, spatial, output_size, name):
     if not is_static([*sizes, *target]):
         raise ctx.refuse("adaptive pooling to more than one position over a dynamic size")
     if all(s % t == 0 for s, t in zip(sizes, target)):
-        window = [s // t for s, t in zip(sizes, target)]
-        if window == [1] * spatial:
-            return x
-        pool = ctx.avg_pool if name == "mean" else ctx.max_pool
-        extra = (False, True) if name == "mean" else ([1] * spatial, False)
-        return batched(ctx, x, spatial, lambda v: pool(v, window, window, [0] * spatial, *extra))
+        return _even_pool(ctx, x, [s // t for s, t in zip(sizes, target)], name)
     for at, (size, count) in enumerate(zip(sizes, target), first):
         if size != count:
             windows = (narrow_to(ctx, x, at, a, b - a) for a, b in adaptive_bounds(size, count))
             x = cat(ctx, [ctx.reduce(name, window, [at], True) for window in windows], at)
     return x
+
+
+def _even_pool(ctx, x, window, name):
+    """Pooling over windows that lie side by side."""
+    spatial = len(window)
+    ones, zeros = [1] * spatial, [0] * spatial
+    if window == ones:
+        return x
+    if name == "mean":
+        options = window, window, zeros, False, True
+        return batched(ctx, x, spatial, lambda v: ctx.avg_pool(v, *options))
+    options = window, window, zeros, ones, False
+    return batched(ctx, x, spatial, lambda v: ctx.max_pool(v, *options))

@@ -74,11 +74,11 @@ def _adaptive_table(size, count):
     return torch.tensor([[min(a + i, b - 1) for i in range(width)] for a, b in bounds])
 
 
-def _pools_with_indices(spatial: int):
-    """The operators of one number of spatial dimensions."""
+def max_pool_with_indices(spatial: int) -> None:
+    """A table row: max pooling of a number of spatial dimensions."""
 
     @op(f"aten::max_pool{spatial}d_with_indices")
-    def max_pool(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
+    def emit(ctx, x, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
         """max_pool2d_with_indices(Tensor self, int[2] kernel_size, int[2] stride=[],
         int[2] padding=0, int[2] dilation=1, bool ceil_mode=False) -> (Tensor, Tensor)"""
         kernel = full_list(kernel_size, spatial)
@@ -88,19 +88,21 @@ def _pools_with_indices(spatial: int):
         tables = [_window_table(ctx, *row, ceil_mode) for row in zip(sizes, *window)]
         return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables))
 
+
+def adaptive_max_pool(spatial: int) -> None:
+    """A table row: max pooling of a number of spatial dimensions to a size."""
+
     @op(f"aten::adaptive_max_pool{spatial}d")
-    def adaptive_max_pool(ctx, x, output_size):
+    def emit(ctx, x, output_size):
         """adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)"""
         rows = zip(_static_sizes(ctx, x, spatial), full_list(output_size, spatial))
         tables = [_adaptive_table(s, s if t is None else t) for s, t in rows]
         return batched(ctx, x, spatial, lambda v: _max_over_tables(ctx, v, tables))
 
-    return max_pool, adaptive_max_pool
 
-
-max_pool1d_with_indices, adaptive_max_pool1d = _pools_with_indices(1)
-max_pool2d_with_indices, adaptive_max_pool2d = _pools_with_indices(2)
-max_pool3d_with_indices, adaptive_max_pool3d = _pools_with_indices(3)
+for _spatial in (1, 2, 3):
+    max_pool_with_indices(_spatial)
+    adaptive_max_pool(_spatial)
 
 
 # ---- fractional ----------------------------------------------------------------------------------
