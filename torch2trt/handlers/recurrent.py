@@ -98,6 +98,18 @@ def _run_direction(ctx, x, state, weights, step, reverse):
     return cat(ctx, outputs[::-1] if reverse else outputs, 0), state
 
 
+def _run_layer(ctx, x, states, weights, step, first):
+    """One layer: all h of its directions side by side, and their last states; `weights` are those
+    of each direction, and their initial states begin at `first`."""
+    outputs, ends = [], []
+    for reverse, own in enumerate(weights):
+        state = tuple(_select(ctx, s, first + reverse) for s in states)
+        output, end = _run_direction(ctx, x, state, own, step, bool(reverse))
+        outputs.append(output)
+        ends.append(end)
+    return cat(ctx, outputs, -1), ends
+
+
 def _layers(params: list[Any], has_biases: bool, count: int) -> Iterator[_Weights]:
     """The flat list of parameters, cut into `count` groups."""
     size = len(params) // count
@@ -124,15 +136,10 @@ def _recurrent(
     directions = 2 if bidirectional else 1
     weights = list(_layers(params, has_biases, num_layers * directions))
     last = []
-    for layer in range(num_layers):
-        outputs = []
-        for at in range(layer * directions, (layer + 1) * directions):
-            state = tuple(_select(ctx, s, at) for s in states)
-            backward = at % directions == 1
-            output, state = _run_direction(ctx, x, state, weights[at], step, backward)
-            outputs.append(output)
-            last.append(state)
-        x = cat(ctx, outputs, -1)
+    for first in range(0, num_layers * directions, directions):
+        own = weights[first : first + directions]
+        x, ends = _run_layer(ctx, x, states, own, step, first)
+        last += ends
     final = [cat(ctx, [unsqueeze(ctx, s, 0) for s in parts], 0) for parts in zip(*last)]
     return transpose(ctx, x, 0, 1) if batch_first else x, *final
 

@@ -277,26 +277,34 @@ def index_put(ctx, x, indices, values, accumulate=False, unsafe=False):
     given = [i for i in indices if i is not None]
     if len(given) == 1 and indices[0] is not None and is_mask(ctx, given[0]):
         return _put_masked(ctx, x, tensor(ctx, given[0], torch.bool), values, accumulate)
-    order, indexed, lead, adjacent_at = index_layout(ctx, x, indices)
+    order, indexed, lead, at = index_layout(ctx, x, indices)
     moved = permute(ctx, x, order)
     sizes = list(shape(ctx, moved))
     rest = sizes[len(indexed) :]
-    flat_index = linear_index(ctx, indexed, sizes)
-    target = [*rest[:adjacent_at], *lead, *rest[adjacent_at:]]
-    values = expand(ctx, values, target)
-    first = range(len(lead))
-    values = movedim(ctx, values, [adjacent_at + i for i in first], list(first))
-    count = numel(ctx, flat_index)
+    places = linear_index(ctx, indexed, sizes)
+    values = _places_first(ctx, expand(ctx, values, [*rest[:at], *lead, *rest[at:]]), lead, at)
+    count = numel(ctx, places)
     values = reshape(ctx, values, [count, *rest])
     table = reshape(ctx, moved, [numel(ctx, moved, range(len(indexed))), *rest])
-    positions = reshape(ctx, flat_index, [count, 1])
+    places = reshape(ctx, places, [count, 1])
     if isinstance(count, int) and count == 0:
         return x
-    if accumulate and dtype(ctx, x) == torch.bool:
-        table, values = tensor(ctx, table, torch.int32), tensor(ctx, values, torch.int32)
-    written = tensor(ctx, ctx.scatter_nd(table, positions, values, bool(accumulate)), dtype(ctx, x))
-    written = reshape(ctx, written, sizes)
+    written = reshape(ctx, _put_rows(ctx, table, places, values, bool(accumulate)), sizes)
     return permute(ctx, written, [order.index(a) for a in range(len(order))])
+
+
+def _places_first(ctx: Any, values: Any, lead: Sequence[Any], at: int) -> Any:
+    """`values` with the dimensions of the index, which begin at `at`, before the others."""
+    first = list(range(len(lead)))
+    return movedim(ctx, values, [at + i for i in first], first)
+
+
+def _put_rows(ctx: Any, table: Any, places: Any, values: Any, accumulate: bool) -> Any:
+    """`table` with some rows replaced by `values`, or `values` added to them."""
+    kind = dtype(ctx, table)
+    if accumulate and kind == torch.bool:
+        table, values = tensor(ctx, table, torch.int32), tensor(ctx, values, torch.int32)
+    return tensor(ctx, ctx.scatter_nd(table, places, values, accumulate), kind)
 
 
 @op("aten::put")

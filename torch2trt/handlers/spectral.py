@@ -29,17 +29,21 @@ def stft(
     kind = dtype(ctx, x)
     size = win_length or n_fft
     window = torch.ones(size, dtype=kind) if window is None else window
-    left = (n_fft - size) // 2
-    if size < n_fft and ctx.is_tensor(window):
-        window = pad_mode(ctx, window, [left, n_fft - size - left], "constant", 0)
-    elif size < n_fft:
-        window = torch.nn.functional.pad(window, (left, n_fft - size - left))
+    if size < n_fft:
+        window = _with_zeros_around(ctx, window, n_fft - size)
     frames = unfold(ctx, x, rank(ctx, x) - 1, n_fft, hop_length or n_fft // 4)
     frames = mul(ctx, frames, window)
     scale = n_fft**-0.5 if normalized else 1.0
     tables = _waves(n_fft, n_fft if onesided is False else n_fft // 2 + 1)
     parts = [matmul(ctx, frames, (table * scale).to(kind)) for table in tables]
     return stack(ctx, [transpose(ctx, part, -1, -2) for part in parts], -1)
+
+
+def _with_zeros_around(ctx, window, count):
+    sides = [count // 2, count - count // 2]
+    if ctx.is_tensor(window):
+        return pad_mode(ctx, window, sides, "constant", 0)
+    return torch.nn.functional.pad(window, sides)
 
 
 def _waves(size, count):
