@@ -4,7 +4,7 @@ or an engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,8 @@ from case import tensors
 
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
+
+Program = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 def run_torch(program: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -48,15 +50,26 @@ def define_tensorrt(
     return builder, network, ctx
 
 
-def run_tensorrt(
+def tensorrt_program(
     program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
-) -> list[torch.Tensor]:
+) -> Program:
     """The TensorRT network, evaluated from its definition on the CPU."""
     from torch2trt.simulate import simulate
 
-    _, network, ctx = define_tensorrt(program, inputs, dynamic)
-    outputs = simulate(network, list(inputs), weights=getattr(ctx, "weight_dict", None))
-    return [outputs[f"output{i}"] for i in range(len(outputs))]
+    builder, network, ctx = define_tensorrt(program, inputs, dynamic)
+
+    def run(inputs: Sequence[torch.Tensor], builder: Any = builder) -> list[torch.Tensor]:
+        outputs = simulate(network, list(inputs), weights=getattr(ctx, "weight_dict", None))
+        return [outputs[f"output{i}"] for i in range(len(outputs))]
+
+    return run
+
+
+def run_tensorrt(
+    program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
+) -> list[torch.Tensor]:
+    """`tensorrt_program` on the inputs that it was made for."""
+    return tensorrt_program(program, inputs, dynamic)(inputs)
 
 
 def tvm_dialect() -> str:
@@ -67,9 +80,9 @@ def tvm_dialect() -> str:
     return tvm_context_class().name
 
 
-def run_tvm(
+def tvm_program(
     program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
-) -> list[torch.Tensor]:
+) -> Program:
     """The Relax or Relay function, compiled for this CPU."""
     pytest.importorskip("tvm", reason="TVM is not installed")
     from torch2trt.backends import tvm_context_class
@@ -86,31 +99,34 @@ def run_tvm(
             for i, x in enumerate(inputs)
         ]
         module = ctx.finish(graph.run(symbolic))
-    if ctx.name == "relay":
-        return run_relay_module(
-            module, inputs, {var.name_hint: value for var, value in ctx.tvm_weight_dict.items()}
-        )
-    return run_relax_module(module, inputs, list(ctx.tvm_weight_dict.values()))
+    return (_relay if ctx.name == "relay" else _relax)(module, ctx.tvm_weight_dict)
 
 
-def run_relax_module(
-    module: Any, inputs: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+def run_tvm(
+    program: Callable[..., Any], inputs: Sequence[torch.Tensor], dynamic: bool = False
 ) -> list[torch.Tensor]:
-    """Compile and run a Relax module on the CPU."""
+    """`tvm_program` on the inputs that it was made for."""
+    return tvm_program(program, inputs, dynamic)(inputs)
+
+
+def _relax(module: Any, weights: Mapping[Any, torch.Tensor]) -> Program:
     from torch2trt.backends.schedules import compile_cpu
 
-    compiled = compile_cpu(module, None, list(weights))
-    result = compiled(*[x.contiguous() for x in inputs])
-    return [torch.from_dlpack(r) if not isinstance(r, torch.Tensor) else r for r in _flat(result)]
+    compiled = compile_cpu(module, None, list(weights.values()))
+
+    def run(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = _flat(compiled(*[x.contiguous() for x in inputs]))
+        return [torch.from_dlpack(r) if not isinstance(r, torch.Tensor) else r for r in found]
+
+    return run
 
 
-def run_relay_module(
-    module: Any, inputs: Sequence[torch.Tensor], weights: dict[str, Any]
-) -> list[torch.Tensor]:
-    """Compile and run a Relay module on the CPU."""
+def _relay(module: Any, weights: Mapping[Any, torch.Tensor]) -> Program:
     from torch2trt.backends.relay_build import GraphExecutor, build_relay
 
-    return GraphExecutor(build_relay(module, weights, opt_level=2), torch.device("cpu"))(*inputs)
+    named = {var.name_hint: value for var, value in weights.items()}
+    executor = GraphExecutor(build_relay(module, named, opt_level=2), torch.device("cpu"))
+    return lambda inputs: executor(*inputs)
 
 
 def _flat(result: Any) -> list[Any]:

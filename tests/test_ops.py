@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 
 import op_cases
 import pytest
+import torch
 from case import Case, assert_same
-from runners import RUNNERS, run_tensorrt, run_tvm, tvm_dialect
+from runners import RUNNERS, tensorrt_program, tvm_dialect, tvm_program
 
 from torch2trt.errors import UnsupportedOpError
+from torch2trt.sizes import at_size
 
 CASES: list[Case] = [
     case
@@ -37,12 +40,20 @@ def test_case(case: Case, backend: str, request: pytest.FixtureRequest):
     assert_same(RUNNERS[backend](case.program, inputs), case.expected(inputs), case.rtol)
 
 
-@pytest.mark.parametrize("run", [run_tensorrt, run_tvm], ids=["tensorrt", "tvm"])
+@pytest.mark.parametrize("compiled", [tensorrt_program, tvm_program], ids=["tensorrt", "tvm"])
 @pytest.mark.parametrize("case", [c for c in CASES if c.dynamic], ids=str)
-def test_dynamic_batch(case: Case, run):
+def test_dynamic_batch(case: Case, compiled):
     inputs = case.example()
-    if run is run_tvm and tvm_dialect() == "relay":
+    if compiled is tvm_program and tvm_dialect() == "relay":
         with pytest.raises(UnsupportedOpError, match="static sizes for Relay"):
-            run(case.program, inputs, dynamic=True)
+            compiled(case.program, inputs, dynamic=True)
         return
-    assert_same(run(case.program, inputs, dynamic=True), case.expected(inputs), case.rtol)
+    run = compiled(case.program, inputs, dynamic=True)
+    for others in (inputs, *other_batches(inputs)):
+        assert_same(run(others), case.expected(others), case.rtol)
+
+
+def other_batches(inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
+    """One row more than in the example, and twice as many."""
+    for size in (len(inputs[0]) + 1, 2 * len(inputs[0])):
+        yield tuple(at_size(x, 0, size) if x.dim() else x for x in inputs)

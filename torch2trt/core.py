@@ -16,7 +16,8 @@ from .frozen import frozen_values
 from .functional import functionalize
 from .graph import Graph, Value
 from .registry import get_node_handler, register_node_handler
-from .trace import trace
+from .sizes import Axes, check_sizes
+from .trace import as_arguments, trace
 from .walk import unsupported, walk
 
 __all__ = [
@@ -55,6 +56,8 @@ class GraphModule:
         graph: the traced ``Graph``, free of in-place writes.
         context: the context of the last call.
         frozen: what tracing turned into constants, with source lines.
+        example: the arguments of the trace. With symbolic inputs of dynamic sizes the graph is
+            compared, once, with the module on such arguments of other sizes; None leaves that out.
 
     Raises:
         ConversionError: the module returns something that is not made of tensors and plain values.
@@ -76,6 +79,9 @@ class GraphModule:
             self.trace.graph, self.trace.attribute
         ).without_dead_nodes()
         self.frozen = frozen_values(self.trace)
+        self.example: tuple[Any, Any] | None = as_arguments(example_inputs), example_kwargs or {}
+        self._traced = self.graph
+        self._compared: set[Axes] = set()
         self.context: Context = current_context()
         self._resolved: list[Any] = []
         _check_parameters(self.graph, param_exclude, param_include)
@@ -95,7 +101,8 @@ class GraphModule:
             InputMismatchError: other inputs than those traced.
             UnsupportedOpError: nodes that the backend cannot express, all of them at once where
                 that is known ahead.
-            ConversionError: tensors of another library than the active context's.
+            ConversionError: tensors of another library than the active context's; or inputs with
+                dynamic sizes, for which the trace is another program than the module.
         """
         ctx = current_context()
         check_not_mixed(ctx, [args, kwargs], "GraphModule")
@@ -119,7 +126,7 @@ class GraphModule:
             The values of ``graph.outputs``.
 
         Raises:
-            UnsupportedOpError: as for a call.
+            UnsupportedOpError, ConversionError: as for a call.
         """
         ctx = ctx or current_context()
         graph = ctx.rewrite(self.graph)
@@ -131,7 +138,18 @@ class GraphModule:
             )
         self.context = ctx
         self._resolved = walk(graph, tensors, self.trace.attribute, ctx, verbose)
+        self._check_sizes(tensors, ctx)
         return self._resolved
+
+    def _check_sizes(self, tensors: Sequence[Any], ctx: Context) -> None:
+        dynamic = tuple(
+            tuple(i for i, size in enumerate(ctx.shape(x)) if not isinstance(size, int))
+            if ctx.is_tensor(x) else ()
+            for x in tensors
+        )  # fmt: skip
+        if any(dynamic) and self.example is not None and dynamic not in self._compared:
+            check_sizes(self.module, self.trace, self._traced, self.example, dynamic)
+            self._compared.add(dynamic)
 
     def get_resolved_outputs(self) -> Any:
         """The outputs of the last call: one tensor or expression, or a list of several."""

@@ -13,7 +13,8 @@ from .builder import constants_of
 from .errors import Torch2TrtError
 from .graph import Graph, Node, Value
 from .inplace import reads_only_sizes
-from .trace import Trace
+from .state import state_kept
+from .trace import Trace, as_arguments
 from .trace import trace as trace_again
 from .tracing_warnings import Frozen
 from .walk import walk
@@ -112,9 +113,9 @@ def generalises(
     Raises:
         InputMismatchError: `other_inputs` have another structure than the traced ones.
     """
-    args = tuple(other_inputs) if isinstance(other_inputs, (tuple, list)) else (other_inputs,)
+    args = as_arguments(other_inputs)
     kwargs = dict(other_kwargs or {})
-    with torch.no_grad():
+    with torch.no_grad(), state_kept(dict(trace.root.named_children())):
         results = pytree.tree_leaves(program(*_copied(args), **_copied(kwargs)))
     expected = [leaf for leaf in results if isinstance(leaf, torch.Tensor)]
     tensors = trace.flatten_inputs(
@@ -124,12 +125,16 @@ def generalises(
         got = walk(graph, tensors, trace.attribute, TORCH_CONTEXT)
         differences = list(_differences(graph, got, expected))
     except _RUN_ERRORS as error:
-        message = f"the traced program fails: {str(error).splitlines()[0]}"
+        message = f"the traced program fails: {first_line(error)}"
         differences = [Frozen(message, "inputs of other sizes")]
     if not differences:
         return ()
     other = trace_again(program, _copied(args), _copied(kwargs))
     return tuple(dict.fromkeys((*differences, *changed_constants(trace.graph, other.graph))))
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _copied(values: Any) -> Any:

@@ -25,6 +25,7 @@ from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
+from .sizes import at_size
 from .state import state_kept
 from .trace import describe_arguments
 from .watch import Watch
@@ -278,6 +279,7 @@ class CompiledModule(nn.Module, ABC):
             graph = GraphModule(self, args, example_kwargs=kwargs)
         finally:
             _converted.reset(token)
+        graph.example = None  # compared here, at sizes inside the ranges
         if any(i.ranges for i in inputs):
             expected = self._at_other_sizes(other_args, other_kwargs)
             if not _gives(graph, other_args, other_kwargs, expected):
@@ -350,8 +352,7 @@ def _resized(
     for axis, size in sizes.items():
         low, _, high = ranges[axis]
         if low <= size <= high and tensor.numel() and tensor.shape[axis] != size:
-            index = torch.arange(size, device=tensor.device) % tensor.shape[axis]
-            tensor = tensor.detach().index_select(axis, index)
+            tensor = at_size(tensor, axis, size)
     return tensor
 
 

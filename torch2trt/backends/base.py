@@ -131,8 +131,12 @@ class SymbolicContext(Context):
         """The symbolic integer that a 0-d (or one-element) integer tensor holds."""
         raise self._missing("a number computed from tensor values")
 
-    def position(self, position: Dim, size: Dim) -> Dim:
-        """A symbolic position along an axis as one that is not counted from the end."""
+    def position(self, position: Dim, size: Dim, likely: bool = False) -> Dim:
+        """A symbolic position along an axis as one that is not counted from the end.
+
+        With `likely`, a position whose sign depends on the sizes may be taken not to be negative:
+        `slice` refuses what is outside.
+        """
         return position
 
     # ---- elementwise -----------------------------------------------------------------------------

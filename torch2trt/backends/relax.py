@@ -138,6 +138,13 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
         """Bind `expr` to a variable named by scope and role, whose shape and dtype are known."""
         return self.network.emit(expr, name_hint=re.sub(r"\W", "_", self.unique(role)))
 
+    def assume_shape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
+        # A cast to a plain symbol would be taken for its definition.
+        zero = tirx.const(0, "int64")
+        dims = [tirx.Add(d, zero) if isinstance(d, tirx.Var) else d for d in shape]
+        kind = relax.TensorType(dims, self._type(x).dtype)
+        return self.network.match_cast(x, kind, re.sub(r"\W", "_", self.unique("held")))
+
     def normalize(self, value: Any) -> Any:
         """A raw Relax expression is emitted, a tuple becomes a list; all else is given back."""
         if isinstance(value, (list, tuple)):

@@ -170,7 +170,7 @@ class DimsMixin:
             )
         return self._results[key]
 
-    def position(self, position: Dim, size: Dim) -> Dim:
+    def position(self, position: Dim, size: Dim, likely: bool = False) -> Dim:
         if isinstance(position, int) or not position.signed:
             return position
         negative = 0 - self.dim_op("max", self.dim_op("min", position, 0), -1)

@@ -9,17 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tvm import ir
 
 from .base import Dim, Operand, Tensor
-from .tvm_base import TVMContext
-from .tvm_names import Analyzer, te, tirx
+from .tvm_names import te, tirx
+from .tvm_sizes import SizeChecks, empty, held, proven, same, static
 
 SCATTER = {None: "update", "add": "add", "multiply": "mul", "maximum": "max", "minimum": "min"}
-
-
-def _static(dims: Sequence[Dim]) -> bool:
-    return all(isinstance(d, int) for d in dims)
 
 
 def _strided(
@@ -102,6 +97,16 @@ def _gather_nd(x: te.Tensor, index: te.Tensor) -> te.Tensor:
     return te.compute([*index.shape[:-1], *x.shape[depth:]], compute, name="gather_nd")
 
 
+def _kept_in(dtype: torch.dtype) -> torch.dtype:
+    """What TVM's scatter takes in place of `dtype`."""
+    return torch.uint8 if dtype == torch.bool else dtype
+
+
+def _added_in(dtype: torch.dtype) -> torch.dtype:
+    """What a scatter that accumulates computes in."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else _kept_in(dtype)
+
+
 def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
     """`x` with its leading corner replaced by `part`."""
 
@@ -112,16 +117,16 @@ def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
     return te.compute(x.shape, compute, name="paste")
 
 
-class IndexPrimitives(TVMContext):
+class IndexPrimitives(SizeChecks):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
     # ---- shapes ----------------------------------------------------------------------------------
     def reshape(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
         x = self.operand(x)
         # Relax reads a 0 as "as before"
-        if _static(shape) and 0 in shape:
+        if static(shape) and 0 in shape:
             return self.literal(torch.empty(tuple(shape), dtype=self.dtype(x)))
-        return self.emit(self.op("reshape")(x, list(shape)))
+        return self.emit(self.op("reshape")(self.fit_elements(x, shape), list(shape)))
 
     def permute(self, x: Tensor, dims: Sequence[int]) -> Tensor:
         return (
@@ -129,7 +134,12 @@ class IndexPrimitives(TVMContext):
         )
 
     def expand(self, x: Operand, shape: Sequence[Dim]) -> Tensor:
-        return self.emit(self.op("broadcast_to")(self.operand(x), list(shape)))
+        x = self.operand(x)
+        old = self.shape(x)
+        known = [
+            None if isinstance(d, int) else s for d, s in zip(old, shape[len(shape) - len(old) :])
+        ]
+        return self.emit(self.op("broadcast_to")(self.fit(x, known), list(shape)))
 
     def concat(self, xs: Sequence[Operand], axis: int) -> Tensor:
         return self.emit(self.op("concat")([self.operand(x) for x in xs], axis))
@@ -138,39 +148,36 @@ class IndexPrimitives(TVMContext):
         self, x: Operand, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
     ) -> Tensor:
         x = self.operand(x)
-        full = [_whole(start, step) and start is not None for start, step in zip(starts, steps)]
+        dims = self.shape(x)
         cut = [
-            a for a, dim in enumerate(self.shape(x)) if not (full[a] and self._same(dim, sizes[a]))
-        ]
+            a for a, dim in enumerate(dims)
+            if not (_whole(starts[a], steps[a]) and same(dim, sizes[a]))
+        ]  # fmt: skip
         if not cut:
             return x
-        forward = all(steps[a] > 0 for a in cut)
-        if (
-            forward
-            and _static([v for a in cut for v in (starts[a], sizes[a])])
-            and all(sizes[a] for a in cut)
-        ):
-            begin = [starts[a] for a in cut]
-            end = [starts[a] + (sizes[a] - 1) * steps[a] + 1 for a in cut]
-            return self.emit(
-                self.op("strided_slice")(
-                    x, cut, begin, end, [steps[a] for a in cut], assume_inbound=True
-                )
-            )
+        first, found = list(starts), list(sizes)
+        for a in cut:
+            first[a], found[a] = held(starts[a], sizes[a], steps[a], dims[a])
+        if found != list(sizes):
+            return self.assume_shape(self._strided(x, first, found, steps), sizes)
+        if all(steps[a] > 0 and static([starts[a], sizes[a]]) and sizes[a] for a in cut):
+            begin, count, step = ([v[a] for a in cut] for v in (starts, sizes, steps))
+            end = [s + (n - 1) * t + 1 for s, n, t in zip(begin, count, step)]
+            cutter = self.op("strided_slice")
+            return self.emit(cutter(x, cut, begin, end, step, assume_inbound=True))
+        return self._strided(x, first, found, steps)
+
+    def _strided(
+        self, x: Tensor, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int]
+    ) -> Tensor:
         return self.te(_strided, x, list(starts), list(sizes), list(steps), name="strided_slice")
 
-    def position(self, position: Dim, size: Dim) -> Dim:
-        analyzer = Analyzer()
-        for known in tirx.analysis.undefined_vars(position):
-            analyzer.bind(known, ir.Range(1, 1 << 31))
-        if not analyzer.can_prove(position <= 0):
+    def position(self, position: Dim, size: Dim, likely: bool = False) -> Dim:
+        if proven([position >= 0], least=1):
+            return position
+        if likely and not proven([position <= 0], least=1):
             return position
         return tirx.Select(position < 0, position + size, position)
-
-    def _same(self, a: Dim, b: Dim) -> bool:
-        if isinstance(a, int) or isinstance(b, int):
-            return isinstance(a, int) and isinstance(b, int) and a == b
-        return bool(Analyzer().can_prove_equal(a, b))
 
     def pad(
         self, x: Operand, before: Sequence[Dim], after: Sequence[Dim], mode: str, value: float = 0
@@ -185,7 +192,7 @@ class IndexPrimitives(TVMContext):
             return self.cast(
                 self.pad(self.cast(x, torch.uint8), before, after, mode, int(bool(value))), dtype
             )
-        if dtype.is_floating_point and _static([*before, *after]):
+        if dtype.is_floating_point and static([*before, *after]):
             widths = [amount for pair in zip(before, after) for amount in pair]
             return self.emit(self.op("nn.pad")(x, widths, "constant", float(value)))
         number = tirx.const(value if dtype.is_floating_point else int(value), self.tvm_dtype(dtype))
@@ -218,17 +225,15 @@ class IndexPrimitives(TVMContext):
         if not self.shape(x):
             lines = [self.reshape(v, [1]) for v in (x, index, source)]
             return self.reshape(self.scatter(*lines, axis, reduction), [])
-        if any(isinstance(d, int) and d == 0 for d in (*self.shape(index), *self.shape(x))):
+        if empty([*self.shape(index), *self.shape(x)]):
             return x
         dtype = self.dtype(x)
-        if dtype == torch.bool:
-            wide = [self.cast(v, torch.uint8) for v in (x, source)]
+        storage = _added_in(dtype) if reduction in ("add", "multiply") else _kept_in(dtype)
+        if storage != dtype:
+            wide = [self.cast(v, storage) for v in (x, source)]
             return self.cast(self.scatter(wide[0], index, wide[1], axis, reduction), dtype)
         if reduction in ("maximum", "minimum") and dtype.is_floating_point:
             return self._scatter_extreme(x, index, source, axis, reduction)
-        if reduction is not None and dtype in (torch.float16, torch.bfloat16):
-            wide = [self.cast(v, torch.float32) for v in (x, source)]
-            return self.cast(self.scatter(wide[0], index, wide[1], axis, reduction), dtype)
         return self._scatter(x, index, source, axis, SCATTER[reduction])
 
     def _scatter(self, x: Tensor, index: Tensor, source: Tensor, axis: int, mode: str) -> Tensor:
@@ -251,12 +256,10 @@ class IndexPrimitives(TVMContext):
 
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
         x, index, source = self.operand(x), self.operand(index), self.operand(source)
-        if any(isinstance(d, int) and d == 0 for d in (*self.shape(source), *self.shape(x))):
+        if empty([*self.shape(source), *self.shape(x)]):
             return x
         dtype = self.dtype(x)
-        storage = {torch.bool: torch.uint8}.get(dtype, dtype)
-        if accumulate and dtype in (torch.float16, torch.bfloat16):
-            storage = torch.float32
+        storage = _added_in(dtype) if accumulate else _kept_in(dtype)
         if accumulate and dtype == torch.bool:
             raise self.refuse("scatter_nd that adds booleans")
         x, source = self.cast(x, storage), self.cast(source, storage)
@@ -266,7 +269,7 @@ class IndexPrimitives(TVMContext):
         )
 
     def arange(self, start: Dim, length: Dim, step: int = 1) -> Tensor:
-        if _static([start, length]):
+        if static([start, length]):
             return self.literal(torch.arange(length, dtype=torch.int64) * step + start)
 
         def compute(start: Any, length: Any) -> te.Tensor:

@@ -5,6 +5,7 @@ Operators go by their Relax names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,8 +13,8 @@ from tvm import topi
 
 from . import tvm_te as T
 from .base import Dim, Operand, Tensor
-from .tvm_base import TVMContext
 from .tvm_names import tirx
+from .tvm_sizes import SizeChecks, empty
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -43,10 +44,10 @@ BINARY_TE = {
     "fmod": T.wide(T.fmod), "shift_left": T.shift_left, "shift_right": T.shift_right,
 }  # fmt: skip
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
-REDUCTIONS = {"sum", "prod", "mean", "max", "min"}
+OF_NOTHING = {"sum": 0, "prod": 1, "mean": math.nan, "any": 0, "all": 1, "max": 0, "min": 0}
 
 
-class MathPrimitives(TVMContext):
+class MathPrimitives(SizeChecks):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
     def _float32(self, x: Tensor) -> Tensor:
@@ -110,48 +111,67 @@ class MathPrimitives(TVMContext):
         axes, dtype = list(axes), self.dtype(x)
         if not axes:
             return x
+        if name not in OF_NOTHING:
+            raise self._missing(f"reduce {name}")
+        if name in ("max", "min"):
+            x = self._not_empty(x, axes, name)
+            if dtype == torch.bool:
+                name = "any" if name == "max" else "all"
+        sizes = [self.shape(x)[a] for a in axes]
+        result = self._reduce(name, x, axes, keepdim)
+        if name == "mean" and empty(sizes):
+            nan = self.literal(torch.tensor(math.nan, dtype=dtype))
+            return self.expand(nan, self.shape(result))
+        return self.cast(self.unless_empty(result, sizes, OF_NOTHING[name]), dtype)
+
+    def _reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         if name in ("any", "all"):
             return self.te(getattr(topi, name), x, axes, keepdim, name=name)
-        if name not in REDUCTIONS:
-            raise self._missing(f"reduce {name}")
-        empty = any(isinstance(self.shape(x)[a], int) and self.shape(x)[a] == 0 for a in axes)
-        if empty and name in ("max", "min"):
-            raise self.refuse(f"{name} over an empty dimension of the shape {self.shape(x)}")
-        if empty and name == "mean":
-            total = self.reduce("sum", x, axes, keepdim)
-            return self.expand(
-                self.literal(torch.tensor(float("nan"), dtype=dtype)), self.shape(total)
-            )
-        if dtype == torch.bool and name in ("max", "min"):
-            return self.reduce("any" if name == "max" else "all", x, axes, keepdim)
+        if name == "mean" and empty([self.shape(x)[a] for a in axes]):
+            name = "sum"
         wide = x if name in ("max", "min") else self._float32(x)
-        return self.cast(self.emit(self.op(name)(wide, axes, keepdim)), dtype)
+        return self.emit(self.op(name)(wide, axes, keepdim))
+
+    def _not_empty(self, x: Tensor, axes: Sequence[int], what: str) -> Tensor:
+        sizes = self.shape(x)
+        if empty([sizes[a] for a in axes]):
+            raise self.refuse(f"{what} over an empty dimension of the shape {sizes}")
+        least = [
+            tirx.max(d, 1) if a in axes and not isinstance(d, int) else None
+            for a, d in enumerate(sizes)
+        ]
+        return self.fit(x, least)
 
     def arg_reduce(self, name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
+        x = self._not_empty(x, [axis], f"arg{name}")
         if self.dtype(x) in (torch.bool, torch.bfloat16):
             x = self.cast(x, torch.uint8 if self.dtype(x) == torch.bool else torch.float32)
         both = self.te(T.arg_extreme, x, axis, keepdim, name == "max", name=f"arg{name}")
         return self.normalize(both)[0]
 
     def cumulative(self, name: str, x: Tensor, axis: int) -> Tensor:
-        if any(isinstance(d, int) and d == 0 for d in self.shape(x)):
+        if empty(self.shape(x)):
             return x
         dtype = self.dtype(x)
         if name in ("sum", "prod"):
             scan = self.op("cumsum" if name == "sum" else "cumprod")
             wide = self._float32(x)
             return self.cast(self.emit(scan(wide, axis, self.tvm_dtype(self.dtype(wide)))), dtype)
+        if name not in ("max", "min"):
+            raise self._missing(f"cumulative {name}")
+        return self._running_extreme(f"{name}imum", x, axis)
+
+    def _running_extreme(self, name: str, x: Tensor, axis: int) -> Tensor:
+        """By windows that double: each position takes in the one `step` before it."""
         length = self.shape(x)[axis]
-        if name not in ("max", "min") or not isinstance(length, int):
+        if not isinstance(length, int):
             raise self._missing(f"cumulative {name} along a dimension of size {length}")
         step = 1
         while step < length:
             head = self._narrow(x, axis, 0, step)
-            ahead, behind = (
-                self._narrow(x, axis, step, length - step),
-                self._narrow(x, axis, 0, length - step),
-            )
-            x = self.concat([head, self.binary(f"{name}imum", ahead, behind)], axis)
+            ahead = self._narrow(x, axis, step, length - step)
+            behind = self._narrow(x, axis, 0, length - step)
+            x = self.concat([head, self.binary(name, ahead, behind)], axis)
             step *= 2
         return x
 
@@ -170,7 +190,7 @@ class MathPrimitives(TVMContext):
         return self.te(T.elementwise(T.sort_key, "sort_key"), x, name="sort_key")
 
     def _order(self, x: Tensor, axis: int, descending: bool) -> Tensor:
-        if any(isinstance(d, int) and d == 0 for d in self.shape(x)):
+        if empty(self.shape(x)):
             return self.cast(x, torch.int64)
         return self.emit(self.op("argsort")(self._sort_key(x), axis, descending, "int64"))
 

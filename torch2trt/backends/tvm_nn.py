@@ -12,10 +12,10 @@ import torch
 
 from . import tvm_pool, tvm_sample
 from .base import Dim, Operand, Tensor
-from .tvm_base import TVMContext
+from .tvm_sizes import SizeChecks
 
 
-class NetworkPrimitives(TVMContext):
+class NetworkPrimitives(SizeChecks):
     """A part of ``RelaxContext`` and ``RelayContext``."""
 
     # ---- products --------------------------------------------------------------------------------
@@ -26,8 +26,11 @@ class NetworkPrimitives(TVMContext):
 
     def matmul(self, a: Operand, b: Operand) -> Tensor:
         a, b = self.operand(a, "weight"), self.operand(b, "weight")
+        inner = self.shape(b)[-2]
+        a = self.fit(a, [*[None] * (len(self.shape(a)) - 1), inner])
+        b = self.fit(b, [*[None] * (len(self.shape(b)) - 2), self.shape(a)[-1], None])
         product = self.emit(self.op("matmul")(a, b, **self._accumulate(a, b)))
-        return self.cast(product, self.dtype(a))
+        return self.cast(self.unless_empty(product, [inner], 0), self.dtype(a))
 
     def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
         xs = [self.operand(x) for x in xs]

@@ -171,8 +171,8 @@ def slice_(ctx, x, dim=0, start=None, end=None, step=1):
     size = sizes[at]
     whole = end is None or (isinstance(end, int) and end >= sys.maxsize)
     counted = _counted_from_the_end(start, None if whole else end)
-    start = clamped(ctx, 0 if start is None else start, size)
-    end = size if whole else clamped(ctx, end, size)
+    start = clamped(ctx, 0 if start is None else start, size, likely=True)
+    end = size if whole else clamped(ctx, end, size, likely=True)
     if is_size(start, 0) and end is size and step == 1:
         return x
     length = end - start if isinstance(size, int) or counted is None else counted
@@ -191,10 +191,10 @@ def _counted_from_the_end(start: Any, end: Any) -> int | None:
     return end - start if isinstance(end, int) and end < 0 else None
 
 
-def clamped(ctx: Any, position: Any, size: Any) -> Any:
-    """A slice bound inside 0..size; it is taken to be inside a symbolic size, as in the trace."""
+def clamped(ctx: Any, position: Any, size: Any, likely: bool = False) -> Any:
+    """A slice bound inside 0..size; inside a symbolic size, it is taken to be as in the trace."""
     if ctx.is_dim(position):
-        return ctx.position(position, size)
+        return ctx.position(position, size, likely)
     if isinstance(position, int) and position < 0:
         position = size + position
     if isinstance(position, int) and isinstance(size, int):

@@ -136,7 +136,10 @@ def _covariance(ctx: Any, left: Any, right: Any, divisor: Any) -> Any:
     elif not ctx.is_dim(divisor):
         divisor = clamp(ctx, divisor, 0)
     result = div(ctx, matmul(ctx, left, t(ctx, right)), divisor)
-    return reshape(ctx, result, []) if shape(ctx, result) == (1, 1) else result
+    rows = shape(ctx, result)[0]
+    if not isinstance(rows, int):
+        raise ctx.refuse("the covariance of a dynamic number of variables: one gives a 0-d tensor")
+    return reshape(ctx, result, []) if rows == 1 else result
 
 
 @op("aten::corrcoef")

@@ -1,0 +1,147 @@
+"""Networks defined once for all sizes: at each size the numbers of PyTorch, or an error."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from case import assert_same
+from runners import tensorrt_program, tvm_dialect, tvm_program
+
+from torch2trt.core import GraphModule
+from torch2trt.errors import ConversionError, Torch2TrtError
+
+TABLE = torch.linspace(-2, 3, 27).reshape(9, 3)
+FAILURES = (RuntimeError, Torch2TrtError)
+SHARED = torch.linspace(-1, 2, 12).reshape(4, 3)
+
+
+@pytest.fixture(params=[tensorrt_program, tvm_program], ids=["tensorrt", "tvm"])
+def compiled(request: pytest.FixtureRequest) -> Callable:
+    if request.param is tvm_program and tvm_dialect() == "relay":
+        pytest.skip("Relay takes static sizes")
+    return request.param
+
+
+# A program, the size it is traced at, the sizes that its slices fit, and some that they do not.
+CUT = {
+    "first": (lambda x: x[:4] + 1, 6, (4, 5, 9), (1, 3)),
+    "last": (lambda x: x[-4:] + 1, 6, (4, 5, 9), (1, 3)),
+    "stepped": (lambda x: x[1:6:2] + 1, 7, (6, 9), (1, 2, 5)),
+    "select": (lambda x: x[3] + 1, 6, (4, 9), (1, 3)),
+    "select_by_size": (lambda x: x[x.size(0) - 5] + 1, 6, (3, 4, 5, 9), (1, 2)),
+    "from_size": (lambda x: x[x.size(0) - 5 :] + 1, 6, (5, 9), (2, 3, 4)),
+    "up_to_size": (lambda x: x[1 : x.size(0) - 2] + 1, 6, (3, 4, 9), (1, 2)),
+    "table": (lambda x: TABLE[: 3 * x.size(0)] + 1, 2, (1, 2, 3), (4, 9)),
+    "table_from": (lambda x: TABLE[9 - x.size(0) :] + x, 4, (1, 8, 9), (10, 12)),
+    "table_select": (lambda x: TABLE[2 * x.size(0)] + 1, 2, (1, 4), (5, 9)),
+    "narrow": (lambda x: TABLE.narrow(0, 2, x.size(0)) + x, 4, (1, 7), (8, 9)),
+    "topk": (lambda x: x.topk(3, 0)[0] + 1, 5, (3, 9), (1, 2)),
+}
+
+# A layer of TensorRT finds out as it runs whether a position counts from the end.
+COUNTED_FROM_THE_END = {CUT["from_size"][0]: (3, 4), CUT["table_from"][0]: (10,)}
+
+
+@pytest.mark.parametrize(("program", "size", "inside", "outside"), CUT.values(), ids=CUT)
+def test_slices_outside_are_errors_as_they_run(compiled, program, size, inside, outside):
+    run = compiled(program, [torch.randn(size, 3)], dynamic=True)
+    for rows in inside:
+        x = torch.randn(rows, 3)
+        assert_same(run([x]), [program(x)], 1e-6)
+    for rows in outside:
+        x = torch.randn(rows, 3)
+        if compiled is tensorrt_program and rows in COUNTED_FROM_THE_END.get(program, ()):
+            assert_same(run([x]), [program(x)], 1e-6)
+            continue
+        with pytest.raises(FAILURES, match=r"match_cast|SLICE|TOPK|must match"):
+            run([x])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: x[1:].sum(0),
+        lambda x: x[1:].prod(0),
+        lambda x: x[1:].mean(0),
+        lambda x: x[1:].mT @ x[1:],
+        lambda x: (x[1:] > 0).any(0),
+        lambda x: (x[1:] > 0).all(0),
+        lambda x: torch.trapezoid(x, dx=0.5, dim=0),
+        lambda x: x[1:].softmax(1).logsumexp(1),
+    ],
+    ids=["sum", "prod", "mean", "matmul", "any", "all", "trapezoid", "softmax"],
+)
+def test_reductions_over_nothing(compiled, program):
+    run = compiled(program, [torch.randn(4, 3)], dynamic=True)
+    for rows in (4, 1, 2):
+        x = torch.randn(rows, 3)
+        assert_same(run([x]), [program(x)], 1e-6)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: x.reshape(4, -1) @ torch.ones(3, 2),
+        lambda x: torch.broadcast_to(x, (2, 4, 3)) * 2,
+        lambda x: x.mT @ SHARED,
+        lambda x: SHARED.mT @ x,
+    ],
+    ids=["reshape", "expand", "matmul", "matmul_of_constant"],
+)
+def test_programs_of_one_size_are_refused(compiled, program):
+    with pytest.raises(ConversionError, match="all other sizes"):
+        compiled(program, [torch.randn(4, 3)], dynamic=True)
+
+
+def rolled(x):
+    return TABLE.roll(x.shape[0], 0)[: x.shape[0]] + x
+
+
+def scaled(x):
+    return x * float(x.shape[0])
+
+
+def looped(x):
+    for i in range(x.shape[0]):
+        x = x * 2 + i
+    return x
+
+
+@pytest.mark.parametrize(
+    ("program", "what"),
+    [
+        (rolled, r"a constant of aten::roll is 4; for the other inputs 5"),
+        (scaled, r"a constant of aten::mul.Tensor is 4.0; for the other inputs 5.0"),
+        (looped, r"output 0 of the traced program has other values"),
+    ],
+    ids=["roll", "scale", "loop"],
+)
+def test_sizes_that_the_trace_froze_are_refused(compiled, program, what):
+    with pytest.raises(ConversionError, match=what) as caught:
+        compiled(program, [torch.randn(4, 3)], dynamic=True)
+    assert f": {program.__name__}" in str(caught.value)
+
+
+def test_the_covariance_of_a_dynamic_number_of_variables_is_refused(compiled):
+    with pytest.raises(ConversionError, match="dynamic number of variables"):
+        compiled(torch.cov, [torch.randn(4, 3)], dynamic=True)
+
+
+def test_the_comparison_with_other_sizes_can_be_left_out():
+    module = GraphModule(scaled, [torch.randn(4, 3)])
+    assert len(module.example[0]) == 1
+
+
+def test_comparing_at_other_sizes_leaves_buffers_as_they_were(compiled):
+    norm = torch.nn.BatchNorm1d(3)
+    norm.eval()
+    before = norm.running_mean.clone()
+    calls = []
+
+    def program(x):
+        calls.append(tuple(x.shape))
+        return norm(x) * 2
+
+    compiled(program, [torch.randn(4, 3)], dynamic=True)
+    assert {(5, 3), (8, 3), (3, 3)} <= set(calls)
+    assert torch.equal(norm.running_mean, before)
