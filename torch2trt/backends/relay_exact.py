@@ -46,9 +46,7 @@ def _operator(name: str, compute: Callable[..., Any], types: Sequence[Any]) -> t
     results = compute([te.placeholder(t.shape, dtype=t.dtype) for t in types])
     fields = [relay.TensorType(t.shape, t.dtype) for t in results]
     result_type = fields[0] if len(fields) == 1 else relay.TupleType(fields)
-    plain = all(isinstance(t.op, te.PlaceholderOp) for t in results[0].op.input_tensors)
-    injective = len(results) == 1 and plain and not results[0].op.reduce_axis
-    tag = te.tag_scope(topi.tag.INJECTIVE) if injective else nullcontext()
+    pattern, schedule, tag = _plan(results)
     tvm.ir._ffi_api.RegisterOp(name, "A function written in TE.")
     operator = tvm.ir.Op.get(name)
     operator.set_num_inputs(len(types))
@@ -58,11 +56,19 @@ def _operator(name: str, compute: Callable[..., Any], types: Sequence[Any]) -> t
         with tag:
             return compute(operands)
 
-    pattern = registry.OpPattern.INJECTIVE if injective else registry.OpPattern.OPAQUE
-    schedule = plans.schedule_injective if injective else _schedule_stages
     registry.register_pattern(name, pattern)
     registry.register_strategy(name, _lower(name, tagged, schedule))
     return operator
+
+
+def _plan(results: Sequence[te.Tensor]) -> tuple[int, Callable[..., te.Schedule], Any]:
+    """The pattern, schedule and tag of a TE function: elementwise ones fuse with others."""
+    operation = results[0].op
+    plain = all(isinstance(t.op, te.PlaceholderOp) for t in operation.input_tensors)
+    if len(results) == 1 and plain and not operation.reduce_axis:
+        tag = te.tag_scope(topi.tag.INJECTIVE)
+        return registry.OpPattern.INJECTIVE, plans.schedule_injective, tag
+    return registry.OpPattern.OPAQUE, _schedule_stages, nullcontext()
 
 
 def _schedule_stages(attrs: Any, outputs: Sequence[te.Tensor], target: Any) -> te.Schedule:
