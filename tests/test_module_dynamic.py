@@ -116,3 +116,21 @@ def test_a_slice_of_one_where_there_may_be_none(machine, bound):
     for size in (5, 0, 8):
         x = torch.randn(2, size)
         same(wrapped(x), net(x))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * (1 if x.shape[0] > 4 else 2),
+        lambda x: x.roll(x.shape[0] // 2, 0),
+        lambda x: x * (1 if x.shape[1] > 14 else 2),
+        lambda x: x.squeeze(0),
+        lambda x: x[:, :, :1].squeeze(),
+    ],
+    ids=["condition", "half", "long", "squeeze", "squeeze_all"],
+)
+def test_what_differs_at_some_sizes_has_engines_of_one_size(machine, function):
+    wrapped = TensorRTModuleWrapper(Lambda(function), 8, dynamic=LENGTHS).eval()
+    for batch, length in ((2, 8), (5, 8), (1, 8), (6, 16), (2, 2)):
+        x = torch.randn(batch, length, 3)
+        same(wrapped(x), function(x))

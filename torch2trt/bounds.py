@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,10 +31,12 @@ def cut_short(
     numbers = _constants(graph)
     least = 0 if any(0 in x.shape for x in smallest) else 1  # a bound of 1 cuts no size above
     bounds = {n.scope: found for n in graph.nodes if (found := _fixed_bounds(n, numbers, least))}
-    if not bounds:
+    if not bounds and not any(n.kind == "aten::squeeze" for n in graph.nodes):
         return ""
     sizes = {v.name: tuple(x.shape) for v, x in zip(graph.inputs, smallest)}
     for node, outputs in node_outputs(graph, smallest, attribute):
+        if node.kind == "aten::squeeze" and _squeezes_more(node, sizes, outputs):
+            return f"{node.where}: a dimension that it drops where the size is 1"
         if node.scope in bounds:
             base, dim = node.inputs[0], numbers[node.inputs[_SLICES[node.kind]].name]
             size = sizes[base.name][dim]
@@ -47,6 +49,12 @@ def cut_short(
             if isinstance(output, torch.Tensor)
         )  # fmt: skip
     return ""
+
+
+def _squeezes_more(node: Node, sizes: Mapping[str, tuple[int, ...]], outputs: list[Any]) -> bool:
+    """Whether it drops other dimensions than in the trace."""
+    base, shape = node.inputs[0], node.outputs[0].shape
+    return base.name in sizes and shape is not None and outputs[0].dim() != len(shape)
 
 
 def _constants(graph: Graph) -> dict[str, Any]:

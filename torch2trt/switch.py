@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
-from .sizes import at_size
+from .ranges import examples, smallest
 from .state import state_kept
 from .trace import describe_arguments
 from .watch import Watch
@@ -273,7 +273,7 @@ class CompiledModule(nn.Module, ABC):
         Raises:
             ConversionError: sizes that should be dynamic are constants of the program.
         """
-        args, kwargs, other_args, other_kwargs = _examples(args, kwargs, inputs)
+        (args, kwargs), *others = examples(args, kwargs, inputs)
         token = _converted.set(self)
         try:
             graph = GraphModule(self, args, example_kwargs=kwargs)
@@ -281,11 +281,11 @@ class CompiledModule(nn.Module, ABC):
             _converted.reset(token)
         graph.example = None  # compared here, at sizes inside the ranges
         if any(i.ranges for i in inputs):
-            expected = self._at_other_sizes(other_args, other_kwargs)
-            if not _gives(graph, other_args, other_kwargs, expected):
-                frozen = "; ".join(map(str, graph.frozen)) or "a loop or an index over a size"
-                raise ConversionError(f"the program computes with sizes in Python: {frozen}")
-            _check_slices(graph, _smallest(args, kwargs, inputs))
+            for other in others:
+                if not _gives(graph, *other, self._at_other_sizes(*other)):
+                    frozen = "; ".join(map(str, graph.frozen)) or "a loop or an index over a size"
+                    raise ConversionError(f"the program computes with sizes in Python: {frozen}")
+            _check_slices(graph, smallest(args, kwargs, inputs))
         return graph
 
     def _at_other_sizes(self, args: Any, kwargs: Any) -> Any:
@@ -317,48 +317,13 @@ class CompiledModule(nn.Module, ABC):
         """What is left to do when a program was compiled: checks and casts."""
 
 
-def _examples(args: Any, kwargs: Any, inputs: Sequence[Input]) -> tuple[Any, Any, Any, Any]:
-    """Arguments to trace with, and others that differ in every dynamic dimension."""
-    leaves, tree = pytree.tree_flatten((args, kwargs))
-    rows = iter(inputs)
-    first, second = [], []
-    for leaf in leaves:
-        if isinstance(leaf, torch.Tensor):
-            ranges = next(rows).ranges
-            leaf = _resized(leaf, {0: 2} if 0 in ranges else {}, ranges)
-            other = {n: 3 if n == 0 and high > 2 else low for n, (low, _, high) in ranges.items()}
-            second.append(_resized(leaf, other, ranges))
-        else:
-            second.append(leaf)
-        first.append(leaf)
-    return *pytree.tree_unflatten(first, tree), *pytree.tree_unflatten(second, tree)
-
-
-def _smallest(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:
-    """The tensors among the arguments with every dynamic dimension as small as it may be."""
-    tensors = filter(_is_tensor, pytree.tree_leaves((args, kwargs)))
-    lows = [{n: low for n, (low, _, _) in i.ranges.items()} for i in inputs]
-    return [_resized(x, low, i.ranges) for x, low, i in zip(tensors, lows, inputs)]
-
-
 def _is_tensor(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor)
 
 
-def _resized(
-    tensor: torch.Tensor, sizes: Mapping[int, int], ranges: Mapping[int, tuple[int, int, int]]
-) -> torch.Tensor:
-    """An example of other sizes, made of the given values, so that indices stay valid."""
-    for axis, size in sizes.items():
-        low, _, high = ranges[axis]
-        if low <= size <= high and tensor.numel() and tensor.shape[axis] != size:
-            tensor = at_size(tensor, axis, size)
-    return tensor
-
-
-def _check_slices(graph: GraphModule, smallest: Sequence[torch.Tensor]) -> None:
+def _check_slices(graph: GraphModule, tensors: Sequence[torch.Tensor]) -> None:
     try:
-        short = cut_short(graph.graph, smallest, graph.trace.attribute)
+        short = cut_short(graph.graph, tensors, graph.trace.attribute)
     except (Torch2TrtError, *_FAILURES) as error:
         short = f"the program fails on them: {error}"
     if short:
