@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from case import case
 
+BASES, EXPONENTS = torch.arange(-7, 8)[:, None], torch.arange(-3, 120)
 INTS = torch.tensor([[7, -7, 5, -5, 0], [2, 3, -3, 1, 9]])
 SPECIAL = torch.tensor([0.0, -0.0, 1.5, 2.5, -1.5, -2.5, float("inf"), float("-inf"), 0.3])
 POSITIVE = torch.rand(3, 5, generator=torch.Generator().manual_seed(1)) + 0.1
@@ -38,6 +39,8 @@ CASES = [
     case("fmod_integers", lambda x: torch.fmod(x, 3), INTS),
     case("pow_scalar", lambda x: x**2 + x**3 - x**4.0 + x**5, (3, 5)),
     case("pow_tensor", torch.pow, POSITIVE, (3, 5)),
+    *[case(f"pow_that_wraps_{bits}", torch.pow, BASES.to(kind), EXPONENTS.to(kind))
+      for bits, kind in ((8, torch.int8), (32, torch.int32), (64, torch.int64))],
     case("clamp", lambda x: x.clamp(-0.5, 0.5), (3, 5)),
     case("clamp_min_only", lambda x: x.clamp(min=0.1), (3, 5)),
     case("clamp_integers_by_float", lambda x: x.clamp(-1.5, 2.5), INTS),

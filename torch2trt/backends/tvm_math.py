@@ -14,6 +14,7 @@ from tvm import topi
 from . import tvm_te as T
 from .base import Dim, Operand, Tensor
 from .tvm_names import tirx
+from .tvm_power import integer_power
 from .tvm_sizes import SizeChecks, empty
 
 HALF = (torch.float16, torch.bfloat16)
@@ -92,7 +93,7 @@ class MathPrimitives(SizeChecks):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
             return self.cast(self.binary("pow", a, b), dtype)
         if name == "pow" and not dtype.is_floating_point:
-            return self.te_index(T.integer_power, a, b, name="integer_power")
+            return self.te_index(integer_power, a, b, name="integer_power")
         if name == "truncdiv" and dtype.is_floating_point:
             return self.unary("trunc", self.binary("div", a, b))
         if name in BINARY:

@@ -227,42 +227,6 @@ def not_equal(a: Expr, b: Expr) -> Expr:
     return tirx.any(a < b, a > b, tirx.isnan(a), tirx.isnan(b))
 
 
-def integer_power(base: te.Tensor, exponent: te.Tensor) -> te.Tensor:
-    """Wraps as PyTorch does; a negative exponent gives 0 except for the bases 1 and -1."""
-    bits = int(dtype_name(base).lstrip("uint"))
-
-    def compute(*index: Any) -> Any:
-        return _power_by_squares(*_as_product(load(base, index), load(exponent, index)), bits)
-
-    return te.compute(broadcast_shape([base, exponent]), compute, name="integer_power")
-
-
-def _as_product(base: Expr, exponent: Expr) -> tuple[Expr, Expr]:
-    """What a power is a product of, and how many of them."""
-    unit = tirx.any(tirx.EQ(base, const(1, base)), tirx.EQ(base, const(-1, base)))
-    negative = exponent < const(0, exponent)
-    parity = tirx.floormod(exponent, const(2, exponent))
-    count = tirx.Select(negative, const(1, exponent), exponent)
-    factor = tirx.Select(tirx.all(tirx.Not(unit), negative), const(0, base), base)
-    return factor, tirx.Select(unit, parity, count)
-
-
-def _power_by_squares(factor: Expr, count: Expr, bits: int) -> Expr:
-    """``factor ** count`` from the squares of squares that the bits of `count` name."""
-    values, product, square, rest = [], const(1, factor), factor, count
-    for step in range(bits - 1):
-        names = [tirx.Var(f"{n}{step}", dtype_name(v)) for n, v in (("s", square), ("c", rest))]
-        values += zip(names, (square, rest))
-        square, rest = names
-        odd = tirx.EQ(tirx.floormod(rest, const(2, rest)), const(1, rest))
-        taken = tirx.Var(f"p{step}", dtype_name(product))
-        values.append((taken, tirx.Select(odd, product * square, product)))
-        product, square, rest = taken, square * square, tirx.floordiv(rest, const(2, rest))
-    for name, value in reversed(values):
-        product = tirx.Let(name, value, product)
-    return product
-
-
 def _divisor(b: Expr) -> Expr:
     """An integer divisor that stops no process: a division by zero gives something meaningless."""
     return tirx.Select(b == const(0, b), const(1, b), b)
