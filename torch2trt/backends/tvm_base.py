@@ -19,6 +19,7 @@ DTYPE_NAMES = {
     torch.uint8: "uint8",
     torch.bool: "bool",
 }  # fmt: skip
+HALF = (torch.float16, torch.bfloat16)
 TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
 
@@ -93,6 +94,10 @@ class TVMContext(SymbolicContext):
             self._weights[key] = var, value
             self.tvm_weight_dict[var] = self.named_weights[name] = self._weight_value(value)
         return self._weights[key][0]
+
+    def _float32(self, x: Tensor) -> Tensor:
+        """`x`, in float32 where it is half precision."""
+        return self.cast(x, torch.float32) if self.dtype(x) in HALF else x
 
     def operand(self, value: Operand, role: str = "constant") -> Tensor:
         if isinstance(value, (torch.Tensor, int, float)) or self.is_dim(value):

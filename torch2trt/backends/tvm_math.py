@@ -17,8 +17,6 @@ from .tvm_names import tirx
 from .tvm_power import integer_power
 from .tvm_sizes import SizeChecks, empty
 
-HALF = (torch.float16, torch.bfloat16)
-
 _SAME = (
     "abs sign exp log sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
     "ceil floor round trunc erf sigmoid logical_not bitwise_not isnan isinf"
@@ -50,10 +48,6 @@ OF_NOTHING = {"sum": 0, "prod": 1, "mean": math.nan, "any": 0, "all": 1, "max": 
 
 class MathPrimitives(SizeChecks):
     """A part of ``RelaxContext`` and ``RelayContext``."""
-
-    def _float32(self, x: Tensor) -> Tensor:
-        """`x`, in float32 where it is half precision."""
-        return self.cast(x, torch.float32) if self.dtype(x) in HALF else x
 
     # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from . import tvm_pool, tvm_sample
 from .base import Dim, Operand, Tensor
+from .tvm_base import HALF
 from .tvm_sizes import SizeChecks
 
 
@@ -21,7 +22,7 @@ class NetworkPrimitives(SizeChecks):
     # ---- products --------------------------------------------------------------------------------
     def _accumulate(self, *xs: Tensor) -> dict[str, str]:
         """The ``out_dtype`` argument that makes half precision sum in float32."""
-        half = all(self.dtype(x) in (torch.float16, torch.bfloat16) for x in xs)
+        half = all(self.dtype(x) in HALF for x in xs)
         return {"out_dtype": "float32"} if half else {}
 
     def matmul(self, a: Operand, b: Operand) -> Tensor:
@@ -41,7 +42,7 @@ class NetworkPrimitives(SizeChecks):
             shared = set(terms[0]) & set(terms[1])
             if set(output) | shared >= set(terms[0]) | set(terms[1]):
                 return self._contract(terms, output, xs)
-        half = dtype in (torch.float16, torch.bfloat16)
+        half = dtype in HALF
         wide = [self.cast(x, torch.float32) for x in xs] if half else xs
         return self.cast(self.emit(self.op("einsum")(wide, f"{left}->{output}")), dtype)
 
@@ -98,7 +99,7 @@ class NetworkPrimitives(SizeChecks):
         padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
     ) -> Tensor:  # fmt: skip
         weight, dtype = self.operand(weight, "weight"), self.dtype(x)
-        if dtype in (torch.float16, torch.bfloat16):
+        if dtype in HALF:
             x, weight = self.cast(x, torch.float32), self.cast(weight, torch.float32)
         extra, after, zeros = list(output_padding), list(padding), [0] * len(stride)
         for i, (more, s, p) in enumerate(zip(output_padding, stride, padding)):
@@ -155,7 +156,7 @@ class NetworkPrimitives(SizeChecks):
     ) -> Tensor:  # fmt: skip
         dtype = self.dtype(x)
         sizes, over = self._pool_sizes(x, kernel, stride, padding, [1] * len(kernel), ceil_mode)
-        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        wide = self._float32(x)
         if any(isinstance(o, int) and o > p for o, p in zip(over, padding)):
             arguments = list(kernel), list(stride), list(padding), sizes, count_include_pad
             return self.cast(self.te(tvm_pool.avg_pool, wide, *arguments, name="avg_pool"), dtype)
@@ -197,7 +198,7 @@ class NetworkPrimitives(SizeChecks):
     # ---- normalisation ---------------------------------------------------------------------------
     def softmax(self, x: Tensor, axis: int) -> Tensor:
         dtype = self.dtype(x)
-        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        wide = self._float32(x)
         return self.cast(self.emit(self.op("nn.softmax")(wide, axis)), dtype)
 
     def layer_norm(
@@ -221,7 +222,7 @@ class NetworkPrimitives(SizeChecks):
         self, x: Tensor, groups: int, weight: Operand | None, bias: Operand | None, eps: float,
     ) -> Tensor:  # fmt: skip
         dtype, shape = self.dtype(x), self.shape(x)
-        wide = self.cast(x, torch.float32) if dtype in (torch.float16, torch.bfloat16) else x
+        wide = self._float32(x)
         rest = math.prod(shape[2:], start=shape[1] // groups)
         grouped = self.reshape(wide, [shape[0], groups, rest])
         y = self.te(tvm_pool.normalize, grouped, [2], None, None, float(eps), name="group_norm")
@@ -238,29 +239,36 @@ class NetworkPrimitives(SizeChecks):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Operand | None, causal: bool, scale: float,
     ) -> Tensor:  # fmt: skip
         dtype = self.dtype(q)
-        wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+        wide = torch.float32 if dtype in HALF else dtype
         q, k, v = (self.cast(x, wide) for x in (q, k, v))
         rank = len(self.shape(k))
         transposed = self.permute(k, [*range(rank - 2), rank - 1, rank - 2])
-        scores = self.binary(
-            "mul", self.matmul(q, transposed), self.literal(torch.tensor(scale, dtype=wide))
-        )
-        lowest = self.literal(torch.tensor(float("-inf"), dtype=wide))
+        product = self.matmul(q, transposed)
+        scores = self.binary("mul", product, self._number(scale, wide))
         if causal:
-            scores = self.where(self._lower_triangle(q, k), scores, lowest)
-        if mask is None:
-            return self.cast(self.matmul(self.softmax(scores, rank - 1), v), dtype)
-        mask = self.operand(mask, "mask")
-        if self.dtype(mask) == torch.bool:
-            scores = self.where(mask, scores, lowest)
-        else:
-            scores = self.binary("add", scores, self.cast(mask, wide))
+            scores = self._masked(scores, self._lower_triangle(q, k))
+        if mask is not None:
+            scores = self._masked(scores, self.operand(mask, "mask"))
         weights = self.softmax(scores, rank - 1)
-        top = self.reduce("max", scores, [rank - 1], True)
-        zero = self.literal(torch.zeros((), dtype=wide))
-        # a row with nothing left in gives 0
-        weights = self.where(self.binary("eq", top, lowest), zero, weights)
+        if mask is not None:
+            weights = self._without_blind_rows(weights, scores, rank - 1)
         return self.cast(self.matmul(weights, v), dtype)
+
+    def _masked(self, scores: Tensor, mask: Tensor) -> Tensor:
+        dtype = self.dtype(scores)
+        if self.dtype(mask) == torch.bool:
+            return self.where(mask, scores, self._number(-math.inf, dtype))
+        return self.binary("add", scores, self.cast(mask, dtype))
+
+    def _without_blind_rows(self, weights: Tensor, scores: Tensor, axis: int) -> Tensor:
+        """0, as torch has it, instead of NaN in rows that may look at nothing."""
+        dtype = self.dtype(scores)
+        top = self.reduce("max", scores, [axis], True)
+        blind = self.binary("eq", top, self._number(-math.inf, dtype))
+        return self.where(blind, self._number(0, dtype), weights)
+
+    def _number(self, value: float, dtype: torch.dtype) -> Tensor:
+        return self.literal(torch.tensor(value, dtype=dtype))
 
     def _lower_triangle(self, q: Tensor, k: Tensor) -> Tensor:
         rows, columns = self.shape(q)[-2], self.shape(k)[-2]
