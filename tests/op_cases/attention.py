@@ -60,6 +60,7 @@ CASES = [
          (2, 2, 3, 8), (2, 2, 4, 8), (2, 2, 4, 8), (2, 1, 3, 4)),
     case("attention_ranks_differ", F.scaled_dot_product_attention, (4, 3, 8), (2, 4, 6, 8),
          (2, 4, 6, 8)),
+    case("attention_empty_heads", F.scaled_dot_product_attention, (2, 3, 0), (2, 4, 0), (2, 4, 5)),
     case("attention_half", lambda q: F.scaled_dot_product_attention(q, q * 2, q + 1), HALF,
          oracle="same"),
     case("attention_half_causal",

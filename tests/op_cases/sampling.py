@@ -85,6 +85,10 @@ CASES = [
          (1, 2, 3, 3), refused={"tensorrt": "lie outside", "tvm": "lie outside"}),
     case("max_pool1d_indices", lambda x: F.max_pool1d(x, 3, 2, 1, return_indices=True), (2, 2, 8)),
     case("max_pool3d_indices", lambda x: F.max_pool3d(x, 2, return_indices=True), (1, 2, 4, 5, 6)),
+    case("max_pool2d_indices_of_nothing", lambda x: torch.ops.aten.max_unpool2d(
+        *F.max_pool2d(x, 2, return_indices=True), (4, 6)), (0, 2, 4, 6)),
+    case("adaptive_max_pool1d_of_nothing",
+         lambda x: F.adaptive_max_pool1d(x, 3, return_indices=True), (0, 3, 8)),
     case("adaptive_max_pool1d", lambda x: F.adaptive_max_pool1d(x, 3, return_indices=True),
          (2, 3, 8)),
     case("adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, (3, None), return_indices=True),

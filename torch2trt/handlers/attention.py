@@ -70,7 +70,7 @@ def _scale(ctx, query, scale):
     size = shape(ctx, query)[-1]
     if scale is None and not isinstance(size, int):
         raise ctx.refuse("attention over heads of a dynamic size needs a scale")
-    return 1 / math.sqrt(size) if scale is None else float(scale)
+    return 1 / math.sqrt(max(size, 1)) if scale is None else float(scale)
 
 
 def _flat_attention(ctx, q, k, v, mask, causal, scale):

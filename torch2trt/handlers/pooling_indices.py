@@ -7,10 +7,12 @@ inside, which changes neither the maximum nor the first and the last place where
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..registry import op
-from .common import dtype, full_list, is_static, rank, shape
+from .common import dtype, full_list, is_static, product, rank, shape
 from .elementwise import add, ge, where
 from .indexing import gather
 from .logic import isnan
@@ -38,8 +40,9 @@ def _flat_positions(tables, sizes):
 
 def _max_over_tables(ctx, x, tables):
     """Values and indices of [N, C, *spatial] over the windows of the tables."""
-    positions = _flat_positions(tables, _static_sizes(ctx, x, len(tables)))
-    windows = ctx.take(reshape(ctx, x, [*shape(ctx, x)[:2], -1]), positions, 2)
+    sizes = _static_sizes(ctx, x, len(tables))
+    positions = _flat_positions(tables, sizes)
+    windows = ctx.take(reshape(ctx, x, [*shape(ctx, x)[:2], math.prod(sizes)]), positions, 2)
     values, chosen = _max_of_windows(ctx, windows, positions.shape[1])
     starts = torch.arange(positions.shape[0]) * positions.shape[1]
     indices = ctx.take(positions.reshape(-1), add(ctx, chosen, starts), 0)
@@ -156,12 +159,11 @@ def _max_per_channel(ctx, x, starts, kernel, sizes):
 def _unpool(ctx, x, indices, output_size):
     """Put the values of x at `indices` of zeros of size [*, *output_size]."""
     spatial = len(output_size)
-    lead = list(shape(ctx, x))[: rank(ctx, x) - spatial]
-    values, places = (reshape(ctx, v, [*lead, -1]) for v in (x, indices))
+    sizes = list(shape(ctx, x))
+    lead = sizes[: rank(ctx, x) - spatial]
+    count, total = product(sizes[len(lead) :]), product(output_size)
+    values, places = (reshape(ctx, v, [*lead, count]) for v in (x, indices))
     kind = dtype(ctx, x)
-    total = 1
-    for size in output_size:
-        total = total * size
     zeros = ctx.expand(ctx.literal(torch.zeros([1] * (len(lead) + 1), dtype=kind)), [*lead, total])
     return ctx.reshape(ctx.scatter(zeros, places, values, len(lead), None), [*lead, *output_size])
 

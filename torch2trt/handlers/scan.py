@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axis, dtype, dtype_of, numel, rank, shape, tensor
+from .common import axis, dtype, dtype_of, is_size, numel, rank, shape, tensor
 from .elementwise import add, clamp, eq, ge, gt, logical_and, logical_not, logical_or, sub, where
 from .indexing import gather
 from .logic import isnan
@@ -163,10 +163,20 @@ def median_dim(ctx, x, dim=-1, keepdim=False):
     return (values, indices) if keepdim else (squeeze(ctx, values, dim), squeeze(ctx, indices, dim))
 
 
+def _median_of_nothing(ctx: Any, x: Any) -> torch.Tensor | None:
+    """NaN where `x` has no elements."""
+    if not is_size(numel(ctx, x), 0):
+        return None
+    if not dtype(ctx, x).is_floating_point:
+        raise ctx.refuse("the median of no integers")
+    return torch.tensor(torch.nan, dtype=dtype(ctx, x))
+
+
 @op("aten::median")
 def median(ctx, x):
     """median(Tensor self) -> Tensor"""
-    return median_dim(ctx, _flat(ctx, x), 0)[0]
+    nothing = _median_of_nothing(ctx, x)
+    return nothing if nothing is not None else median_dim(ctx, _flat(ctx, x), 0)[0]
 
 
 @op("aten::nanmedian.dim")
@@ -185,7 +195,8 @@ def nanmedian_dim(ctx, x, dim=-1, keepdim=False):
 @op("aten::nanmedian")
 def nanmedian(ctx, x):
     """nanmedian(Tensor self) -> Tensor"""
-    return nanmedian_dim(ctx, _flat(ctx, x), 0)[0]
+    nothing = _median_of_nothing(ctx, x)
+    return nothing if nothing is not None else nanmedian_dim(ctx, _flat(ctx, x), 0)[0]
 
 
 @op("aten::mode")
