@@ -84,6 +84,7 @@ ALLOWED = {
     "functional": {"errors", "graph", "aliasing", "inplace", "unview", "builder", "places"},
     "fixed": {"errors"},
     "hidden": set(),
+    "dense": {"errors", "graph"},
     "state": {"errors"},
     "trace": {
         "errors", "fixed", "graph", "hidden", "state", "tracing_warnings", "untraced",
@@ -93,6 +94,7 @@ ALLOWED = {
     "simulate": {"errors", "backends"},
     "core": {
         "errors",
+        "dense",
         "context",
         "graph",
         "registry",
@@ -102,6 +104,7 @@ ALLOWED = {
         "trace",
         "walk",
         "frozen",
+        "sizes",
     },
 }
 

@@ -258,3 +258,23 @@ def test_a_program_that_writes_to_its_inputs_is_checked_on_copies(wrap):
     same(got, (before + 1) * 2)
     same(wrapped(x), got)
     same(x, before)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_inputs_that_share_memory_are_refused_where_one_is_written_to(wrap, first):
+    wrapped, x = wrap(Lambda(lambda x, y: x.add_(1) + y)), torch.randn(6, 3)
+    if not first:
+        same(wrapped(x[:3], x[3:]), x[:3] + 1 + x[3:])
+        same(wrapped(x[3:], x[:3]), x[:3] + 1 + x[3:])
+    for y in (x[:4], x[2:]):
+        with pytest.raises(InputMismatchError, match="0 and 1 share memory.*aten::add_.*py"):
+            wrapped(x[:4], y)
+    same(wrap(Lambda(torch.add))(x, x), x + x)
+
+
+def test_inputs_with_other_strides_are_refused_where_they_count(wrap):
+    wrapped, x = wrap(Lambda(lambda x: x.as_strided((2, 2), (1, 2)))), torch.randn(3, 3)
+    for _ in range(2):
+        same(wrapped(x), x.as_strided((2, 2), (1, 2)))
+    with pytest.raises(InputMismatchError, match=r"got strides \(1, 3\), expected \(3, 1\)"):
+        wrapped(x.t())

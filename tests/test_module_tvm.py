@@ -14,6 +14,7 @@ from module_case import (
     optimiser_step,
     same,
 )
+from torch import nn
 
 from torch2trt.errors import ConversionError
 from torch2trt.module import TVMModuleWrapper
@@ -52,3 +53,27 @@ def test_tvm_graph_post_fn_sees_the_module():
     model, x = net(), images()
     same(TVMModuleWrapper(model, graph_post_fn=seen.append)(x), model(x))
     assert "main" in str(seen[0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, weight: (x * 2, weight),
+        lambda x, weight: (x + weight, weight.reshape(3, 1)),
+        lambda x, weight: (x * 2, torch.ones(3)),
+        lambda x, weight: (x * 2, x),
+        lambda x, weight: (x * 2, weight * 2),
+    ],
+    ids=["weight", "view", "constant", "input", "from_weights"],
+)
+def test_outputs_are_memory_of_their_own(function):
+    weight = nn.Parameter(torch.randn(3), requires_grad=False)
+    module = Lambda(lambda x: function(x, module.weight))
+    module.weight = weight
+    wrapped = TVMModuleWrapper(module).eval()
+    x = torch.randn(4, 3)
+    expected = [y.clone() for y in function(x, weight)]
+    for _ in range(3):
+        first, second = wrapped(x)
+        same((first, second), tuple(expected))
+        second.add_(5)

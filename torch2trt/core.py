@@ -11,6 +11,7 @@ import torch
 from . import handlers  # noqa: F401  (registers the built-in operators)
 from .backends.base import Context
 from .context import check_not_mixed, current_context, tvm_network
+from .dense import check_memory
 from .errors import ConversionError, InputMismatchError, UnsupportedOpError
 from .frozen import frozen_values
 from .functional import functionalize
@@ -110,6 +111,8 @@ class GraphModule:
             args, kwargs, lambda v: isinstance(v, torch.Tensor) or ctx.is_tensor(v)
         )
         _check_inputs(ctx, self.graph.inputs, tensors)
+        if all(isinstance(x, torch.Tensor) for x in tensors):
+            check_memory(self.graph, tensors)
         return self.trace.unflatten_outputs(self.run(tensors, ctx, verbose))
 
     def run(

@@ -88,7 +88,8 @@ class _Pass(GraphBuilder):
                 "tensors as they are: " + "; ".join(self._input_writes),
                 stacklevel=4,
             )
-        return Graph(self.graph.inputs, outputs, tuple(self.nodes)).without_dead_nodes()
+        writes = tuple(self._input_writes)
+        return Graph(self.graph.inputs, outputs, tuple(self.nodes), writes).without_dead_nodes()
 
     # ---- nodes -----------------------------------------------------------------------------------
     def _visit(self, node: Node) -> None:

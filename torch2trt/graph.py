@@ -91,11 +91,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A straight line program: `nodes` in order, from `inputs` to `outputs`."""
+    """A straight line program: `nodes` in order, from `inputs` to `outputs`.
+
+    `input_writes` are the writes to inputs that were made functional: where they were.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
+    input_writes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(map(str, self.inputs))}):", *(f"  {n}" for n in self.nodes)]

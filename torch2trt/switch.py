@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from .bounds import cut_short
 from .context import torch_network
 from .core import GraphModule
-from .dense import check_dense
+from .dense import check_dense, check_memory, depends_on_memory
 from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
@@ -201,10 +201,13 @@ class CompiledModule(nn.Module, ABC):
         with state.lock:
             self._notice_changes(state)
             variant = self._variant(state, args, kwargs, leaves, tree, tensors)
+            careful = depends_on_memory(variant.graph.graph)
+            if careful:
+                check_memory(variant.graph.graph, tensors)
             outputs = variant.program.run(*tensors)
             result = variant.pack(outputs)
             state.latest = variant
-            if not kwargs and all(isinstance(x, torch.Tensor) for x in args):
+            if not (careful or kwargs) and all(map(_is_tensor, args)):
                 plain = len(outputs) == 1 and result is outputs[0]
                 if len(state.plans) >= _MAX_PLANS:
                     state.plans.clear()

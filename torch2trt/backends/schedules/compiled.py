@@ -54,6 +54,7 @@ class Compiled:
         self._ready = install(executable)
         self._packed: list[torch.Tensor] = []
         self._weights: tuple[Any, ...] = ()
+        self._given_back: frozenset[int] | None = None  # outputs that are inputs or weights
 
     def prepare(self, params: Iterable[torch.Tensor]) -> list[Any]:
         """Pack `params` and use them from the next call on; also to be called when they change.
@@ -79,7 +80,13 @@ class Compiled:
     def __call__(self, *inputs: Any) -> Any:
         """Run with the packed weights on PyTorch's threads; the outputs are memory of their own."""
         self._ready()
-        return self._main(*inputs, *self._weights)
+        result = self._main(*inputs, *self._weights)
+        if self._given_back is None:
+            self._given_back = _given_back((*inputs, *self._weights), result)
+        if not self._given_back:
+            return result
+        outputs = enumerate(_outputs(result))
+        return [torch.from_dlpack(y).clone() if i in self._given_back else y for i, y in outputs]
 
     def report(self, *inputs: Any, repeats: int = 3) -> list[Row]:
         """Which rule served each fused function and what share of the time it takes.
@@ -149,6 +156,21 @@ class Compiled:
 
     def _zeros(self) -> list[Any]:
         return [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in self.inputs]
+
+
+def _outputs(result: Any) -> list[Any]:
+    if hasattr(result, "__dlpack__"):
+        return [result]
+    return [output for part in result for output in _outputs(part)]
+
+
+def _given_back(given: Iterable[Any], result: Any) -> frozenset[int] | None:
+    """The positions of the outputs that are memory of `given`; None where an empty one may be."""
+    addresses = {torch.from_dlpack(x).data_ptr() for x in given}
+    outputs = [torch.from_dlpack(y) for y in _outputs(result)]
+    if not all(y.numel() for y in outputs):
+        return None
+    return frozenset(i for i, y in enumerate(outputs) if y.data_ptr() in addresses)
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
