@@ -106,6 +106,8 @@ CASES = [
     case("reduce_of_scalar",
          lambda x: (x.sum(0), x.amax(0), x.logsumexp(0), x.var(0, unbiased=False)), ()),
     case("softmax_line", lambda x: (x.softmax(0), x.log_softmax(0)), (5,)),
+    case("nothing_by_nothing", lambda x: (x.sum(0) / 0, x.sum() * torch.inf, torch.masked.mean(x)),
+         (0, 3)),
     case("reduce_of_nothing", lambda x: (x.sum(0), x.mean(0), x.prod(0), x.var(0)), (0, 3)),
     case("addmm_integers", lambda x, a: torch.addmm(x, a, a, beta=2.7, alpha=1.2),
          torch.ones(2, 2).long(),

@@ -113,19 +113,23 @@ class MathPrimitives(SizeChecks):
             if dtype == torch.bool:
                 name = "any" if name == "max" else "all"
         sizes = [self.shape(x)[a] for a in axes]
+        if empty(sizes):
+            return self._of_nothing(name, x, axes, keepdim)
         result = self._reduce(name, x, axes, keepdim)
-        if name == "mean" and empty(sizes):
-            nan = self.literal(torch.tensor(math.nan, dtype=dtype))
-            return self.expand(nan, self.shape(result))
         return self.cast(self.unless_empty(result, sizes, OF_NOTHING[name]), dtype)
 
     def _reduce(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         if name in ("any", "all"):
             return self.te(getattr(topi, name), x, axes, keepdim, name=name)
-        if name == "mean" and empty([self.shape(x)[a] for a in axes]):
-            name = "sum"
         wide = x if name in ("max", "min") else self._float32(x)
         return self.emit(self.op(name)(wide, axes, keepdim))
+
+    def _of_nothing(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        """As a parameter: what TVM knows to be 0 it takes for 0 after a division by 0 too."""
+        rest = [1 if a in axes else d for a, d in enumerate(self.shape(x))]
+        kept = [d for a, d in enumerate(rest) if keepdim or a not in axes]
+        value = torch.tensor(OF_NOTHING[name], dtype=self.dtype(x))
+        return self.expand(self.constant(value, "nothing"), kept)
 
     def _not_empty(self, x: Tensor, axes: Sequence[int], what: str) -> Tensor:
         sizes = self.shape(x)
