@@ -19,6 +19,8 @@ _OPERATIONS = {
     "max": ("MAX", max),
 }
 
+Terms = dict["SymInt | None", int]
+
 
 class SymInt:
     """An integer that the engine computes, as a tensor of one element in the network.
@@ -29,13 +31,16 @@ class SymInt:
 
     Attributes:
         signed: whether it may be negative: a difference, or a value of the network.
+        terms: what it is the sum of, with factors; None stands for 1.
     """
 
     def __init__(
-        self, context: Any, name: str, make: Callable[[], Tensor], signed: bool = False
-    ) -> None:
+        self, context: Any, name: str, make: Callable[[], Tensor], signed: bool = False,
+        terms: Terms | None = None,
+    ) -> None:  # fmt: skip
         self.context = context
         self.signed = signed
+        self.terms: Terms = {self: 1} if terms is None else terms
         self._name = name
         self._make = make
         self._tensor: Tensor | None = None
@@ -117,6 +122,27 @@ def _simplified(name: str, a: Dim, b: Dim) -> Dim | None:
     return None
 
 
+def _terms_of(name: str, a: Dim, b: Dim) -> Terms | None:
+    """The terms of a sum, of a difference, or of a product with a number."""
+    left, right = ({None: d} if isinstance(d, int) else d.terms for d in (a, b))
+    if name in ("add", "sub"):
+        sign = 1 if name == "add" else -1
+        return {t: left.get(t, 0) + sign * right.get(t, 0) for t in {**left, **right}}
+    if name == "mul" and (isinstance(a, int) or isinstance(b, int)):
+        factor, terms = (a, right) if isinstance(a, int) else (b, left)
+        return {t: factor * count for t, count in terms.items()}
+    return None
+
+
+def _never_negative(dim: Dim) -> bool:
+    if isinstance(dim, int):
+        return dim >= 0
+    return all(
+        not count or (count > 0 and not (term is not None and term.signed))
+        for term, count in dim.terms.items()
+    )
+
+
 class DimsMixin:
     """Shapes and symbolic integers of a TensorRT context."""
 
@@ -128,6 +154,7 @@ class DimsMixin:
         self._dims: dict[tuple[str, int], SymInt] = {}
         self._shapes: dict[str, Tensor] = {}
         self._results: dict[tuple[Any, ...], SymInt] = {}
+        self._required: set[SymInt] = set()
 
     def is_dim(self, value: Any) -> bool:
         return isinstance(value, SymInt)
@@ -165,10 +192,24 @@ class DimsMixin:
         key = (name, a, b)
         if key not in self._results:
             signed = name == "sub" or _may_be_negative(a) or _may_be_negative(b)
-            self._results[key] = SymInt(
-                self, f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b), signed
-            )
+            made = f"{name}({a}, {b})", lambda: self._dim_layer(name, a, b), signed
+            self._results[key] = SymInt(self, *made, _terms_of(name, a, b))
         return self._results[key]
+
+    def require(self, dims: Sequence[Dim], what: str) -> None:
+        """Make it an error, as the engine runs, that one of `dims` is negative."""
+        least: Dim = 0
+        for dim in dims:
+            if not _never_negative(dim):
+                least = self.dim_op("min", least, dim)
+        if isinstance(least, int) or least in self._required:
+            return
+        self._required.add(least)
+        equal = self.trt.ElementWiseOperation.EQUAL
+        holds = self.network.add_elementwise(least.tensor, self._literal_dims([0]), equal)
+        where = self.node.where if self.node is not None else self.scope
+        layer = self.check(self.network.add_assertion(self.out(holds), f"{where}: {what}"))
+        layer.name = self.unique("assertion")
 
     def position(self, position: Dim, size: Dim, likely: bool = False) -> Dim:
         if isinstance(position, int) or not position.signed:

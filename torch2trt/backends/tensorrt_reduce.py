@@ -199,6 +199,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             back = [order.index(i) for i in range(rank)]
             results = self.topk(self.permute(x, order), k, rank - 1, largest)
             return tuple(self.permute(y, back) for y in results)
+        self.require([self.shape(x)[axis] - k], "topk of more elements than there are")
         return self._topk_layer(x, k, axis, largest)
 
     def _topk_by_sort(self, x: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,17 @@ class ShapeMixin(TensorRTBase):
         whole = all(isinstance(start, int) and start == 0 for start in starts) and set(steps) <= {1}
         if whole and self._same(sizes, self.shape(x)):
             return x
+        for start, size, step, dim in zip(starts, sizes, steps, self.shape(x), strict=True):
+            self._require_inside(start, size, step, dim)
         return self.slice_layer(x, starts, sizes, steps)
+
+    def _require_inside(self, start: Dim, size: Dim, step: int, dim: Dim) -> None:
+        """The engines of TensorRT 8.6 read what lies there where a slice leaves its tensor."""
+        if self.is_static((start, size, dim)):
+            return
+        last = start + (size - 1) * step
+        low, high = (start, last) if step > 0 else (last, start)
+        self.require((low, dim - 1 - high, size), "a slice lies outside of its tensor")
 
     def _same(self, a: Sequence[Dim], b: Sequence[Dim]) -> bool:
         return len(a) == len(b) and all(
