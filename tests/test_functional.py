@@ -185,3 +185,26 @@ def test_random_program(seed: int) -> None:
         return
     x = torch.randn(2, 4, 6)
     compare(module(x.clone()), function(x.clone()))
+
+
+def quantized(observer):
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    layers.train().qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    layers = torch.ao.quantization.prepare_qat(layers)
+    layers(torch.randn(2, 3, 8, 8))
+    return (
+        layers.eval() if observer else layers.eval().apply(torch.ao.quantization.disable_observer)
+    )
+
+
+def test_quantisation_aware_layers_convert_without_observers() -> None:
+    layers, x = quantized(observer=False), torch.randn(2, 3, 8, 8)
+    expected = layers(x)
+    graph = GraphModule(layers, x)
+    torch.testing.assert_close(graph(x), expected.detach())
+    assert all(not node.mutates for node in graph.graph.nodes)
+
+
+def test_observers_are_refused() -> None:
+    with pytest.raises(UnsupportedOpError, match="weight_fake_quant .*disable_observer"):
+        GraphModule(quantized(observer=True), torch.randn(2, 3, 8, 8))

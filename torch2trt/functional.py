@@ -27,6 +27,8 @@ from .inplace import (
     functional_form,
     hidden_writes,
     is_out_variant,
+    missing_form,
+    observer_is_off,
     reads_only_sizes,
 )
 from .places import Memory, OutOfDate, Place
@@ -64,6 +66,7 @@ def functionalize(graph: Graph, attribute: Callable[[str], Any] | None = None) -
 class _Pass(GraphBuilder):
     def __init__(self, graph: Graph, attribute: Callable[[str], Any] | None):
         super().__init__(graph)
+        self._attribute = attribute
         self._examples = Examples(graph, attribute)
         self._places: dict[str, Place] = {}
         self._made_lists: dict[str, tuple[list[str], Value]] = {}
@@ -108,6 +111,8 @@ class _Pass(GraphBuilder):
             kind = node.kind[:-1]
             overload = "int" if kind == "aten::transpose" else node.overload
             self._share(replace(node, kind=kind, overload=overload, mutates=(), views=(0,)))
+        elif observer_is_off(node, self._attribute, self.graph):
+            self._keep(node)
         elif node.mutates and node.kind not in UPDATES_STATISTICS:
             self._write_node(node)
         else:
@@ -276,7 +281,7 @@ class _Pass(GraphBuilder):
             return [self._filled(places[0], self.constant(0))]
         form = functional_form(node)
         if form is None:
-            self._refuse(node, "writes in place and has no functional form")
+            self._refuse(node, missing_form(node))
             return [None] * len(places)
         results = self._results(node, form)
         if is_out_variant(node):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 
-from .graph import Node
+from .graph import Graph, Node
 
 # They change how a tensor is seen, not its values.
 VIEWS_IN_PLACE = {
@@ -28,6 +28,7 @@ UPDATES_STATISTICS = {
     "aten::batch_norm", "aten::instance_norm", "aten::_batch_norm_impl_index",
     "aten::_native_batch_norm_legit",
 }  # fmt: skip
+_OBSERVED = "aten::fused_moving_avg_obs_fake_quant"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,30 @@ def hidden_writes(node: Node, constants: Mapping[str, Any]) -> tuple[int, ...]:
     if node.kind not in UPDATES_STATISTICS or constants.get(node.inputs[5].name) is not True:
         return ()
     return tuple(i for i in (3, 4) if node.inputs[i].type == "Tensor")
+
+
+def observer_is_off(node: Node, attribute: Callable[[str], Any] | None, graph: Graph) -> bool:
+    """Whether `node` is fake quantisation whose observer is switched off: it writes nothing.
+
+    Args:
+        attribute: gives the buffer that is the switch.
+        graph: where the buffer is looked up.
+    """
+    if node.kind != _OBSERVED:
+        return False
+    names = ((n, value.name) for n in graph.nodes for value in n.outputs)
+    switch = next((n for n, name in names if name == node.inputs[1].name), None)
+    if switch is None or "value" in switch.attributes:
+        return switch is not None and not switch.attributes["value"]
+    path = switch.attributes.get("name")
+    return None not in (attribute, path) and not attribute(path).any()
+
+
+def missing_form(node: Node) -> str:
+    """Why a node that writes in place is refused."""
+    if node.kind == _OBSERVED:
+        return "observes; call model.apply(torch.ao.quantization.disable_observer) first"
+    return "writes in place and has no functional form"
 
 
 def functional_form(node: Node) -> Functional | None:

@@ -13,11 +13,22 @@ OFFSETS = torch.tensor([0, 2, 2, 5])
 STEPS = torch.tensor([[-2.0, -0.151, 0.05, 0.149], [0.15, 0.25, 1.3, 9.0]])
 SCALES, ZEROS = torch.tensor([0.1, 0.03, 0.5, 1.0]), torch.tensor([0, 3, 20, 1], dtype=torch.int32)
 
+OFF, ON = torch.tensor([0]), torch.tensor([1])
+
 
 def bag(name, mode, *inputs, **options):
     """A case of nn.EmbeddingBag."""
     return case(f"embedding_bag_{name}", seeded(nn.EmbeddingBag(7, 4, mode=mode, **options)),
                 *inputs)
+
+
+def observed(x, is_on, by_channel):
+    """Fake quantisation with an observer that is switched off."""
+    count = 4 if by_channel else 1
+    return torch.fused_moving_avg_obs_fake_quant(
+        x, OFF, ON if is_on else OFF, *[SCALES[:count]] * 3, ZEROS[:count], 0.01, 0, 255,
+        1, by_channel, False,
+    )  # fmt: skip
 
 
 CASES = [
@@ -37,6 +48,10 @@ CASES = [
     case("fake_quantize_qparams", lambda x: torch.fake_quantize_per_tensor_affine(
         x, torch.tensor([0.02]), torch.tensor([-5], dtype=torch.int32), -128, 127), STEPS,
         oracle="same"),
+    case("fake_quantize_observer_off", lambda x: observed(x, 1, False), STEPS, oracle="same"),
+    case("fake_quantize_observer_off_channels", lambda x: observed(x, 1, True), STEPS,
+         oracle="same"),
+    case("fake_quantize_off", lambda x: observed(x, 0, False) * 2, STEPS, oracle="same"),
     case("fake_quantize_channels",
          lambda x: torch.fake_quantize_per_channel_affine(x, SCALES, ZEROS, 1, 0, 255), STEPS,
          oracle="same"),

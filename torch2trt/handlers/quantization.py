@@ -73,6 +73,27 @@ def fake_quantize_per_channel(ctx, x, scale, zero_point, axis, quant_min, quant_
     return fake_quantize_per_channel_cachemask(ctx, *arguments)[0]
 
 
+@op("aten::fused_moving_avg_obs_fake_quant")
+def observed_fake_quantize(
+    ctx, x, observer_on, fake_quant_on, running_min, running_max, scale, zero_point, averaging,
+    quant_min, quant_max, ch_axis, per_row=False, symmetric=False,
+):  # fmt: skip
+    """fused_moving_avg_obs_fake_quant(Tensor self, Tensor observer_on, Tensor fake_quant_on,
+    Tensor running_min, Tensor running_max, Tensor scale, Tensor zero_point,
+    float averaging_const, int quant_min, int quant_max, int ch_axis,
+    bool per_row_fake_quant=False, bool symmetric_quant=False) -> Tensor"""
+    if ctx.is_tensor(observer_on) or ctx.is_tensor(fake_quant_on):
+        raise ctx.refuse("fake quantisation that is switched on and off in the network")
+    if bool(observer_on):
+        raise ctx.refuse("an observer; call model.apply(torch.ao.quantization.disable_observer)")
+    if not bool(fake_quant_on):
+        return x
+    if per_row:
+        arguments = x, scale, zero_point, ch_axis, quant_min, quant_max
+        return fake_quantize_per_channel_cachemask(ctx, *arguments)[0]
+    return fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)[0]
+
+
 @op(
     "aten::quantize_per_tensor", "aten::quantize_per_channel",
     "aten::quantize_per_tensor_dynamic", "aten::dequantize", "aten::q_scale",
