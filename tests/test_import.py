@@ -89,7 +89,7 @@ ALLOWED = {
     "trace": {
         "errors", "fixed", "graph", "hidden", "state", "tracing_warnings", "untraced",
     },  # fmt: skip
-    "untraced": {"errors", "graph", "tracing_warnings"},
+    "untraced": {"errors", "graph", "inplace", "tracing_warnings"},
     "walk": {"errors", "graph", "registry", "backends", "context"},
     "simulate": {"errors", "backends"},
     "core": {

@@ -278,3 +278,32 @@ def test_inputs_with_other_strides_are_refused_where_they_count(wrap):
         same(wrapped(x), x.as_strided((2, 2), (1, 2)))
     with pytest.raises(InputMismatchError, match=r"got strides \(1, 3\), expected \(3, 1\)"):
         wrapped(x.t())
+
+
+FROM_DATA = {
+    "if": lambda x: x * 2 if x.sum() > 0 else -x,
+    "item": lambda x: x * x.max().item(),
+    "int": lambda x: x[: int(x.abs().sum() * 0 + 2)],
+    "list": lambda x: (x, x.sum(0).tolist()),
+    "array": lambda x: x + torch.from_numpy(x.numpy() * 2),
+}
+FROM_SIZES = {
+    "if": lambda x: x * 2 if x.shape[0] > 2 else x,
+    "int": lambda x: x.view(int(x.shape[0] * x.shape[1]))[: x.shape[0] // 2 + len(x)],
+    "numel": lambda x: x if x.numel() > 3 else -x,
+    "zeros": lambda x: x if torch.zeros_like(x).sum() == 0 else -x,
+}
+
+
+@pytest.mark.parametrize("name", FROM_DATA)
+def test_numbers_from_values_of_the_inputs_are_told_of(wrap, caplog, name):
+    wrap(Lambda(FROM_DATA[name]))(torch.rand(4, 3))
+    assert "Lambda: Python numbers and branches are those" in caplog.text
+    assert "test_module_state.py(" in caplog.text
+
+
+@pytest.mark.parametrize("name", FROM_SIZES)
+def test_numbers_from_sizes_are_not_told_of(name):
+    pytest.importorskip("tvm")
+    graph = GraphModule(FROM_SIZES[name], torch.rand(4, 3))
+    assert not graph.trace.from_data

@@ -16,7 +16,7 @@ VIEWS_IN_PLACE = {
     "aten::t_", "aten::transpose_", "aten::squeeze_", "aten::unsqueeze_", "aten::swapaxes_",
     "aten::swapdims_", "aten::detach_", "aten::as_strided_",
 }  # fmt: skip
-_SIZES_ONLY = {
+SIZES_ONLY = {
     "aten::size", "aten::dim", "aten::numel", "aten::stride", "aten::is_floating_point",
     "aten::is_complex", "aten::empty_like", "aten::zeros_like", "aten::ones_like",
     "aten::full_like", "aten::rand_like", "aten::randn_like", "aten::randint_like",
@@ -42,7 +42,7 @@ class Functional:
 
 def reads_only_sizes(node: Node) -> bool:
     """Whether only the shape and dtype of the tensors count."""
-    return node.kind in _SIZES_ONLY
+    return node.kind in SIZES_ONLY
 
 
 def is_out_variant(node: Node) -> bool:

@@ -152,7 +152,11 @@ class CompiledModule(nn.Module, ABC):
         return type(self).__name__
 
     def in_pytorch(self, *args: Any, **kwargs: Any) -> Any:
-        """What PyTorch gives, in either mode."""
+        """What PyTorch gives, in either mode.
+
+        Args:
+            *args, **kwargs: inputs, as ``forward`` takes them.
+        """
         return self.forward(*args, **kwargs)
 
     def refit(self) -> None:
@@ -250,6 +254,11 @@ class CompiledModule(nn.Module, ABC):
     @_without_autocast()
     def _compile(self, args: Any, kwargs: Any, inputs: Sequence[Input], device: Any) -> Variant:
         graph = self._trace(args, kwargs, inputs)
+        if graph.trace.from_data:
+            log.warning(
+                "%s: Python numbers and branches are those that these inputs give, for inputs of"
+                " other values too: %s", self.program_name, "; ".join(graph.trace.from_data),
+            )  # fmt: skip
         variant = Variant(self._program(graph, inputs, device), graph)
         self._finish(variant, args, kwargs)
         return variant

@@ -20,7 +20,7 @@ from .fixed import same_value
 from .graph import Graph, from_torchscript
 from .hidden import hidden
 from .state import check_repeats, state_kept
-from .tracing_warnings import Frozen, line_of_program, tracer_warnings
+from .tracing_warnings import Collected, Frozen, line_of_program, tracer_warnings
 from .untraced import check_no_write_was_dropped, overlooked_is_traced, undeclared_writes
 
 
@@ -35,6 +35,7 @@ class Trace:
         output_tree, output_leaves: the structure of the result, likewise; sizes and what Python
             computes with them are numbers.
         frozen: what the tracer warned about.
+        from_data: the lines that take Python numbers from values of the inputs.
         root: holds the program as ``module``; the paths of ``prim::GetAttr`` nodes start here.
     """
 
@@ -45,6 +46,7 @@ class Trace:
     output_leaves: tuple[Any, ...]
     frozen: tuple[Frozen, ...]
     root: nn.Module
+    from_data: tuple[str, ...] = ()
 
     def attribute(self, path: str) -> Any:
         """The parameter, buffer or other attribute at `path`, as it is now."""
@@ -214,7 +216,9 @@ def trace(
     check_no_write_was_dropped(flat.writes, script.inlined_graph)
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
     output_leaves = _with_numbers(graph, output_leaves)
-    return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat)
+    return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat,
+        tuple(frozen.from_data),
+    )  # fmt: skip
 
 
 def _with_numbers(graph: Graph, leaves: Sequence[Any]) -> tuple[Any, ...]:
@@ -336,7 +340,7 @@ def _flat_outputs(graph: Graph) -> Graph:
 
 
 @contextlib.contextmanager
-def _quiet_tracing() -> Iterator[list[Frozen]]:
+def _quiet_tracing() -> Iterator[Collected]:
     """Collect the tracer's warnings; ``nn.MultiheadAttention`` stays off its fused path."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -32,13 +32,27 @@ class Frozen:
         return f"{self.source}: {self.message}"
 
 
+class FromData(Warning):
+    """The program takes a Python number from values of its inputs."""
+
+
+class Collected(list[Frozen]):
+    """What the tracer warned about. `from_data`: lines that take numbers from values of inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.from_data: dict[str, None] = {}
+
+
 @contextlib.contextmanager
-def tracer_warnings() -> Iterator[list[Frozen]]:
+def tracer_warnings() -> Iterator[Collected]:
     """Collect the tracer's warnings with the lines they come from; drop other warnings."""
-    collected: list[Frozen] = []
+    collected = Collected()
 
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-        if issubclass(category, torch.jit.TracerWarning):
+        if issubclass(category, FromData):
+            collected.from_data[program_line() or str(message)] = None
+        elif issubclass(category, torch.jit.TracerWarning):
             frozen = Frozen(
                 str(message).split(". ")[0],
                 program_line() or f"{os.path.basename(filename)}({lineno})",

@@ -19,7 +19,8 @@ from torch import nn
 
 from .errors import UnsupportedOpError
 from .graph import schema_facts, source_line
-from .tracing_warnings import program_line
+from .inplace import SIZES_ONLY
+from .tracing_warnings import FromData, program_line
 
 _NATIVE_DATA = torch._C.TensorBase.data
 _NATIVE_VIEW = torch._C.TensorBase.view
@@ -36,6 +37,7 @@ _UNDECLARED = {
     "aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes",
 }  # fmt: skip
 _UNPACKS = ("prim::ListUnpack", "prim::TupleUnpack")
+_NUMBERS = "__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy"
 _FIXED = ("prim::Constant", "prim::TracedAttr", "prim::GetAttr")
 
 
@@ -155,6 +157,31 @@ def _view(tensor: torch.Tensor, *shape: Any, **named: Any) -> torch.Tensor:
     return _NATIVE_VIEW(tensor, tensor.shape)
 
 
+def _number(name: str) -> Callable[..., Any]:
+    """A method that gives Python numbers, which tells of it where they come from data."""
+
+    def method(tensor: torch.Tensor, *args: Any, **named: Any) -> Any:
+        if _is_from_data(tensor):
+            warnings.warn(f"tensor.{name} of data", FromData, stacklevel=2)
+        return getattr(torch._C.TensorBase, name)(tensor, *args, **named)
+
+    return method
+
+
+def _is_from_data(tensor: torch.Tensor) -> bool:
+    """Whether values of the inputs, and not only their sizes, make this tensor."""
+    waiting, seen = [torch._C._get_value_trace(tensor)], set()
+    while waiting:
+        value = waiting.pop()
+        node = value.node()
+        if node.kind() == "prim::Param":
+            return True
+        if value.debugName() not in seen and node.kind() not in SIZES_ONLY:
+            seen.add(value.debugName())
+            waiting.extend(node.inputs())
+    return False
+
+
 class _WhileTracing:
     """A method of tensors: `replacement` in a thread that traces, what it was in all others."""
 
@@ -180,6 +207,7 @@ _METHODS = {
     "data_ptr": _address,
     "view": _view,
     **{name: _calls_python(name) for name in ("apply_", "map_", "map2_")},
+    **{name: _number(name) for name in _NUMBERS},
 }
 _ATTRIBUTES: dict[str, Any] = {
     "data": property(_data, _set_data),
