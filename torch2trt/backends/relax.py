@@ -33,6 +33,16 @@ def tvm_array(value: torch.Tensor) -> tvm.runtime.Tensor:
     return array.copyfrom(source.numpy())
 
 
+def _nothing(kind: Any) -> relax.Expr | None:
+    """The constant of a type without elements: TVM's passes stumble over computing one."""
+    if not isinstance(kind, relax.TensorType) or not isinstance(kind.shape, relax.ShapeExpr):
+        return None
+    sizes = list(kind.shape)
+    if not all(isinstance(d, tirx.IntImm) for d in sizes) or all(int(d) for d in sizes):
+        return None
+    return relax.const(tvm.runtime.empty([int(d) for d in sizes], str(kind.dtype)))
+
+
 def _close_block(builder: relax.BlockBuilder, open_blocks: list[str]) -> None:
     if open_blocks:
         open_blocks.clear()
@@ -136,6 +146,10 @@ class RelaxContext(MathPrimitives, IndexPrimitives, NetworkPrimitives):
 
     def emit(self, expr: relax.Expr, role: str = "") -> Tensor:
         """Bind `expr` to a variable named by scope and role, whose shape and dtype are known."""
+        expr = self.network.normalize(expr)
+        nothing = _nothing(expr.ty)
+        if nothing is not None:
+            return nothing
         return self.network.emit(expr, name_hint=re.sub(r"\W", "_", self.unique(role)))
 
     def assume_shape(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from . import tvm_pool, tvm_sample
 from .base import Dim, Operand, Tensor
 from .tvm_base import HALF
-from .tvm_sizes import SizeChecks
+from .tvm_sizes import SizeChecks, empty
 
 
 class NetworkPrimitives(SizeChecks):
@@ -30,8 +30,16 @@ class NetworkPrimitives(SizeChecks):
         inner = self.shape(b)[-2]
         a = self.fit(a, [*[None] * (len(self.shape(a)) - 1), inner])
         b = self.fit(b, [*[None] * (len(self.shape(b)) - 2), self.shape(a)[-1], None])
+        if empty([inner]):
+            return self._sum_of_no_products(a, b)
         product = self.emit(self.op("matmul")(a, b, **self._accumulate(a, b)))
         return self.cast(self.unless_empty(product, [inner], 0), self.dtype(a))
+
+    def _sum_of_no_products(self, a: Tensor, b: Tensor) -> Tensor:
+        *batch, inner, columns = self.shape(b)
+        rows = self.reshape(a, [*self.shape(a), 1])
+        products = self.binary("mul", rows, self.reshape(b, [*batch, 1, inner, columns]))
+        return self.reduce("sum", products, [len(self.shape(products)) - 2], False)
 
     def einsum(self, equation: str, xs: Sequence[Operand]) -> Tensor:
         xs = [self.operand(x) for x in xs]
