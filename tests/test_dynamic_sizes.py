@@ -11,6 +11,8 @@ from torch2trt.core import GraphModule
 from torch2trt.errors import ConversionError, Torch2TrtError
 
 TABLE = torch.linspace(-2, 3, 27).reshape(9, 3)
+INDEX = torch.tensor([1, 3])
+POINTS = torch.tensor([[1, 3, 0], [0, 2, 1]])
 FAILURES = (RuntimeError, Torch2TrtError)
 SHARED = torch.linspace(-1, 2, 12).reshape(4, 3)
 
@@ -35,6 +37,9 @@ CUT = {
     "table_from": (lambda x: TABLE[9 - x.size(0) :] + x, 4, (1, 8, 9), (10, 12)),
     "table_select": (lambda x: TABLE[2 * x.size(0)] + 1, 2, (1, 4), (5, 9)),
     "narrow": (lambda x: TABLE.narrow(0, 2, x.size(0)) + x, 4, (1, 7), (8, 9)),
+    "index": (lambda x: x[INDEX] + 1, 6, (4, 9), (1, 3)),
+    "index_points": (lambda x: x[INDEX, INDEX - 1] + 1, 6, (4, 9), (1, 3)),
+    "gather": (lambda x: x.gather(0, POINTS) + 1, 6, (4, 9), (1, 3)),
     "topk": (lambda x: x.topk(3, 0)[0] + 1, 5, (3, 9), (1, 2)),
 }
 

@@ -25,6 +25,11 @@ Operand = Any  # a symbolic tensor, or a constant torch.Tensor
 Dim = Any  # int, or a symbolic integer of the active backend
 
 
+def reach(index: Any) -> int:
+    """The smallest size that all positions in a constant index lie in; 0 where it is computed."""
+    return int(index.max()) + 1 if isinstance(index, torch.Tensor) and index.numel() else 0
+
+
 class Context:
     """The common part of all contexts.
 

@@ -99,6 +99,10 @@ class ShapeMixin(TensorRTBase):
         if self._same(old, shape):
             return x
         steps = [self._expand_step(before, after) for before, after in zip(old, shape, strict=True)]
+        for before, after in zip(old, shape, strict=True):
+            if not isinstance(before, int) and before is not after:
+                wrong = (before - 1) * (before - after)
+                self.require((wrong, 0 - wrong), "an expanded size is neither 1 nor the new size")
         return self.slice_layer(x, (0,) * len(old), shape, steps)
 
     def _expand_step(self, before: Dim, after: Dim) -> Dim:
