@@ -307,3 +307,9 @@ def test_numbers_from_sizes_are_not_told_of(name):
     pytest.importorskip("tvm")
     graph = GraphModule(FROM_SIZES[name], torch.rand(4, 3))
     assert not graph.trace.from_data
+
+
+def test_frozen_scripts_are_refused_with_a_reason(wrap):
+    script = torch.jit.freeze(torch.jit.script(nn.Sequential(nn.Linear(3, 2)).eval()))
+    with pytest.raises(ConversionError, match="RecursiveScriptModule cannot be traced"):
+        wrap(script)(torch.randn(4, 3))

@@ -241,7 +241,7 @@ class _Wrapper(CompiledModule):
         super().__init__(*args, **kwargs)
         self.net = net
         settings_of(self)  # refuses what it does not know at once
-        self.train(net.training)
+        self.train(getattr(net, "training", False))  # a frozen script has no mode
 
     @property
     def program_name(self) -> str:
