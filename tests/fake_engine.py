@@ -28,6 +28,12 @@ class FakeContext:
         self.shapes[name] = shape
         return True
 
+    def infer_shapes(self):
+        if self.shapes["x"][0] == self.engine.unfit:
+            self.error_recorder.report_error(None, "a slice lies outside of its tensor")
+            raise RuntimeError("infer_shapes error code: -1")
+        return []
+
     def get_tensor_shape(self, name):
         return self.shapes["x"]
 
@@ -59,6 +65,7 @@ class FakeCudaEngine:
     num_io_tensors = 3
     num_optimization_profiles = 1
     broken = False
+    unfit = None  # a number of rows that the layers cannot take
     captured = None  # while a graph is captured, what it will do
 
     def __init__(self):

@@ -52,6 +52,7 @@ class Binding:
         for spec, shape in zip(self.engine.inputs, shapes):
             if not self.context.set_input_shape(spec.name, tuple(shape)):
                 raise Torch2TrtError(f"input {spec.name!r}: TensorRT refused shape {tuple(shape)}")
+        self._check_sizes(shapes)
         self.outputs, self.fresh = [], []
         for spec in self.engine.outputs:
             shape = known_dims(self.context.get_tensor_shape(spec.name))
@@ -67,6 +68,19 @@ class Binding:
             if shape is None:
                 self.allocators[spec.name].largest = self.context.get_max_output_size(spec.name)
         self.shapes = shapes
+
+    def _check_sizes(self, shapes: Shapes) -> None:
+        """Ask TensorRT whether the layers can take the sizes; it runs them if nobody asks."""
+        trt_api.take_errors(self.context)
+        unknown = []
+        try:
+            self.context.infer_shapes()
+        except RuntimeError as error:
+            unknown = [str(error)]
+        reasons = trt_api.take_errors(self.context) or unknown
+        if reasons:
+            given = ", ".join(str(list(shape)) for shape in shapes)
+            raise Torch2TrtError(f"inputs of the shapes {given}: {'; '.join(reasons)}")
 
     def set_address(self, name: str, address: int) -> None:
         """Tell TensorRT where a tensor lies; nothing to do if it lay there before."""
