@@ -40,6 +40,7 @@ CUT = {
     "index": (lambda x: x[INDEX] + 1, 6, (4, 9), (1, 3)),
     "index_points": (lambda x: x[INDEX, INDEX - 1] + 1, 6, (4, 9), (1, 3)),
     "gather": (lambda x: x.gather(0, POINTS) + 1, 6, (4, 9), (1, 3)),
+    "squeeze": (lambda x: x.squeeze(0) + 1, 6, (2, 9), (1,)),
     "topk": (lambda x: x.topk(3, 0)[0] + 1, 5, (3, 9), (1, 2)),
 }
 

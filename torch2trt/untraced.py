@@ -25,6 +25,7 @@ from .tracing_warnings import FromData, program_line
 _NATIVE_DATA = torch._C.TensorBase.data
 _NATIVE_VIEW = torch._C.TensorBase.view
 _NATIVE_FROM_DLPACK = torch._C._from_dlpack
+_NATIVE_CHECK = torch._check_with
 _LOCK = threading.Lock()
 _traces = 0  # that are under way, in all threads
 _replaced: dict[str, Any] = {}  # attributes of torch.Tensor itself, while traces are under way
@@ -116,6 +117,17 @@ def _from_dlpack(capsule: Any) -> torch.Tensor:
         return tensor
     alias = source.detach()
     return alias if alias.device == tensor.device else alias.to(tensor.device)
+
+
+def _check_with(error: type[BaseException], condition: Any, message: Any) -> None:
+    """PyTorch's checks of sizes, which are tensors in a trace; nothing depends on them."""
+    if isinstance(condition, torch.Tensor) and (state := torch._C._get_tracing_state()):
+        torch._C._set_tracing_state(None)
+        try:
+            condition = bool(condition)
+        finally:
+            torch._C._set_tracing_state(state)
+    _NATIVE_CHECK(error, condition, message)
 
 
 def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
@@ -241,10 +253,12 @@ def _replace() -> None:
         _replaced[name] = torch.Tensor.__dict__.get(name)
         setattr(torch.Tensor, name, attribute)
     torch._C._from_dlpack = _from_dlpack
+    torch._check_with = _check_with
 
 
 def _restore() -> None:
     torch._C._from_dlpack = _NATIVE_FROM_DLPACK
+    torch._check_with = _NATIVE_CHECK
     for name in _ATTRIBUTES:
         native = _replaced[name]
         if native is None:

@@ -7,6 +7,7 @@ from case import case
 TIES = torch.tensor([[[[1.0, 1, 0, 2], [1, 1, 2, 0], [-3, -1, -1, -3], [-2, -1, -1, -5]]]])
 GRID = torch.rand(2, 4, 5, 2, generator=torch.Generator().manual_seed(2)) * 2.6 - 1.3
 GRID3 = torch.rand(1, 2, 3, 4, 3, generator=torch.Generator().manual_seed(2)) * 2.6 - 1.3
+UNPOOL = torch.nn.MaxUnpool2d(2)
 SAMPLES = torch.tensor([[[0.3, 0.8], [0.6, 0.1]]])
 
 
@@ -102,6 +103,10 @@ CASES = [
         x, 2, (3, 4), return_indices=True, _random_samples=SAMPLES.to(x.dtype)), (1, 2, 7, 8)),
     case("fractional_max_pool3d", lambda x: torch.ops.aten.fractional_max_pool3d(
         x, 2, (2, 3, 3), torch.tensor([[[0.3, 0.8, 0.5]]], dtype=x.dtype)), (1, 1, 5, 6, 7)),
+    case("max_unpool2d_module", lambda x: UNPOOL(*F.max_pool2d(x, 2, return_indices=True)),
+         (2, 3, 6, 4)),
+    case("max_unpool3d_size", lambda x: F.max_unpool3d(
+        *F.max_pool3d(x, 2, return_indices=True), 2, output_size=x.shape), (1, 2, 4, 5, 3)),
     case("max_unpool2d", lambda x: torch.ops.aten.max_unpool2d(
         *F.max_pool2d(x, 2, return_indices=True), [5, 6]), (1, 2, 5, 6)),
     case("max_unpool1d", lambda x: F.max_unpool1d(

@@ -25,11 +25,6 @@ Operand = Any  # a symbolic tensor, or a constant torch.Tensor
 Dim = Any  # int, or a symbolic integer of the active backend
 
 
-def reach(index: Any) -> int:
-    """The smallest size that all positions in a constant index lie in; 0 where it is computed."""
-    return int(index.max()) + 1 if isinstance(index, torch.Tensor) and index.numel() else 0
-
-
 class Context:
     """The common part of all contexts.
 
@@ -143,6 +138,10 @@ class SymbolicContext(Context):
         `slice` refuses what is outside.
         """
         return position
+
+    def at_least(self, x: Tensor, axis: int, size: int, what: str) -> Tensor:
+        """`x`, or an error as the network runs: its dynamic `axis` is smaller than `size`."""
+        raise self._missing(what)
 
     # ---- elementwise -----------------------------------------------------------------------------
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -335,3 +334,12 @@ class SymbolicContext(Context):
     ) -> Tensor:  # fmt: skip
         """softmax(q k^T * scale + mask) v of [N, heads, length, size]; bool: False is left out."""
         raise self._missing("attention")
+
+
+def reached(ctx: SymbolicContext, x: Tensor, axis: int, index: Operand) -> Tensor:
+    """`x`, or an error as the network runs: a constant index lies outside of its dynamic `axis`."""
+    sizes = ctx.shape(x)
+    constant = isinstance(index, torch.Tensor) and index.numel()
+    if not constant or not sizes or isinstance(sizes[axis], int):
+        return x
+    return ctx.at_least(x, axis, int(index.max()) + 1, "an index lies outside of its tensor")

@@ -217,6 +217,10 @@ class DimsMixin:
         negative = 0 - self.dim_op("max", self.dim_op("min", position, 0), -1)
         return position + size * negative
 
+    def at_least(self, x: Tensor, axis: int, size: int, what: str) -> Tensor:
+        self.require([self.shape(x)[axis] - size], what)
+        return x
+
     def _dim_layer(self, name: str, a: Dim, b: Dim) -> Tensor:
         operation = getattr(self.trt.ElementWiseOperation, _OPERATIONS[name][0])
         return self.out(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .base import Operand, Tensor, reach
+from .base import Operand, Tensor, reached
 from .tensorrt_reduce import ReduceMixin, extreme
 
 _NARROW = (torch.bool, torch.uint8, torch.int8)
@@ -39,18 +39,11 @@ class IndexMixin(ReduceMixin):
         return index if is_index else self.cast(index, self.index_dtype)
 
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        x = self.operand(x)
-        self._require_reach(x, axis, index)
+        x = reached(self, self.operand(x), axis, index)
         return self._gather_layer(x, index, "DEFAULT", axis)
 
-    def _require_reach(self, x: Tensor, axis: int, index: Operand) -> None:
-        size = self.shape(x)[axis]
-        if not isinstance(size, int):
-            self.require([size - reach(index)], "an index lies outside of its tensor")
-
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        x = self.operand(x)
-        self._require_reach(x, axis, index)
+        x = reached(self, self.operand(x), axis, index)
         index = self._index(index)
         have, want = self.shape(x), self.shape(index)
         sizes = [have[i] if i == axis else size for i, size in enumerate(want)]
@@ -69,7 +62,7 @@ class IndexMixin(ReduceMixin):
         x = self.operand(x)
         if isinstance(index, torch.Tensor):
             for axis in range(index.shape[-1]):
-                self._require_reach(x, axis, index[..., axis])
+                x = reached(self, x, axis, index[..., axis])
         return self._gather_layer(x, index, "ND")
 
     # ---- scatter ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .base import Dim, Operand, Tensor, reach
+from .base import Dim, Operand, Tensor, reached
 from .tvm_names import te, tirx
 from .tvm_sizes import SizeChecks, empty, held, proven, same, static
 
@@ -200,20 +200,11 @@ class IndexPrimitives(SizeChecks):
 
     # ---- indexing --------------------------------------------------------------------------------
     def take(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        x = self._reached(self.operand(x), axis, index)
+        x = reached(self, self.operand(x), axis, index)
         return self.te_index(_take, x, self.operand(index), axis, name="take")
 
-    def _reached(self, x: Tensor, axis: int, index: Operand) -> Tensor:
-        """`x`, which has all positions of a constant index along `axis`."""
-        size = self.shape(x)[axis] if self.shape(x) else 1
-        if isinstance(size, int) or proven([size >= reach(index)]):
-            return x
-        sizes: list[Dim | None] = [None] * len(self.shape(x))
-        sizes[axis] = tirx.max(size, reach(index))
-        return self.fit(x, sizes)
-
     def gather(self, x: Operand, index: Operand, axis: int) -> Tensor:
-        x = self._reached(self.operand(x), axis, index)
+        x = reached(self, self.operand(x), axis, index)
         index = self.operand(index)
         if not self.shape(x):
             x = self.reshape(x, [1])
@@ -225,7 +216,7 @@ class IndexPrimitives(SizeChecks):
         x = self.operand(x)
         if isinstance(index, torch.Tensor):
             for axis in range(index.shape[-1]):
-                x = self._reached(x, axis, index[..., axis])
+                x = reached(self, x, axis, index[..., axis])
         index = self.operand(index)
         if not isinstance(self.shape(index)[-1], int):
             raise self.refuse("gather_nd with an index of dynamic depth")

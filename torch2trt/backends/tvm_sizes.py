@@ -74,6 +74,12 @@ class SizeChecks(TVMContext):
         fits = static(old) or all(a is b for a, b in zip(old, new))
         return x if fits else self.assume_shape(x, new)
 
+    def at_least(self, x: Tensor, axis: int, size: int, what: str) -> Tensor:
+        sizes: list[Dim | None] = [None] * len(self.shape(x))
+        if not proven([self.shape(x)[axis] >= size]):
+            sizes[axis] = tirx.max(self.shape(x)[axis], size)
+        return self.fit(x, sizes)
+
     def fit_elements(self, x: Tensor, shape: Sequence[Dim]) -> Tensor:
         """`x` with as many elements as `shape` has, or as it runs an error."""
         old, new = prod(self.shape(x), start=1), prod(shape, start=1)

@@ -72,6 +72,8 @@ def squeeze(ctx, x, dim=None):
     dynamic = [a for a in wanted if not isinstance(sizes[a], int)]
     if dynamic and dim is None:
         raise ctx.refuse("squeeze of all dimensions where one is dynamic: name the dimension")
+    for a in dynamic:
+        x = ctx.at_least(x, a, 2, "squeeze of a dynamic dimension of size 1, which takes it away")
     return ctx.reshape(x, [s for a, s in enumerate(sizes) if a not in wanted or not is_size(s, 1)])
 
 
