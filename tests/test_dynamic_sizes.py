@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from case import assert_same
 from runners import tensorrt_program, tvm_dialect, tvm_program
 
@@ -81,6 +82,27 @@ def test_reductions_over_nothing(compiled, program):
     for rows in (4, 1, 2):
         x = torch.randn(rows, 3)
         assert_same(run([x]), [program(x)], 1e-6)
+
+
+KERNEL = torch.linspace(-1, 1, 36).reshape(4, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: F.conv2d(x[None, None], KERNEL, padding=1).relu() * 2,
+        lambda x: F.conv2d(x[None, None], KERNEL, stride=2, padding=1).sum((1, 3)),
+        lambda x: F.conv_transpose2d(x[None, None], KERNEL.transpose(0, 1), stride=2),
+        lambda x: F.interpolate(x[None, None], scale_factor=2, mode="bilinear"),
+        lambda x: F.avg_pool2d(x[None, None], 2, 1) + x.mean(),
+    ],
+    ids=["conv", "conv_strided", "conv_transpose", "interpolate", "avg_pool"],
+)
+def test_images_of_dynamic_height(compiled, program):
+    run = compiled(program, [torch.randn(6, 3)], dynamic=True)
+    for rows in (6, 9, 2):
+        x = torch.randn(rows, 3)
+        assert_same(run([x]), [program(x)], 1e-5)
 
 
 @pytest.mark.parametrize(

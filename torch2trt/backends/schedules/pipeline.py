@@ -204,23 +204,39 @@ def _statements(statement: Any) -> Iterator[Any]:
 
 
 def _outer_loops(func: Any) -> tuple[Any, str]:
-    """The function with the outer spatial loops of each block in parallel, the rest unchanged."""
+    """The function with the outer spatial loops of each block in parallel, the rest unchanged.
+
+    Only the first of these where TVM stumbles over all of them as one, which have dynamic extents.
+    """
+    for most in (None, 1):
+        try:
+            found = _in_parallel(func, most)
+            return (func, UNSCHEDULED) if found is None else (_without_blocks(found), OUTER)
+        except Exception as reason:  # noqa: BLE001 - whatever the schedule stumbles over, the plain function is right
+            _LOG.debug("%s keeps its loops: %s", _name(func), reason)
+    return func, UNSCHEDULED
+
+
+def _in_parallel(func: Any, most: int | None) -> Any:
+    """`func` with up to `most` outer loops of each block as a parallel one; None: it has none."""
     schedule = s_tir.Schedule(func)
     found = False
-    try:
-        for block in schedule.get_child_blocks(s_tir.dlight.analysis.get_root_block(schedule)):
-            spatial = []
-            for index, loop in zip(schedule.get(block).iter_vars, schedule.get_loops(block)):
-                if int(index.iter_type) != 0:
-                    break
-                spatial.append(loop)
-            if spatial:
-                schedule.parallel(schedule.fuse(*spatial) if len(spatial) > 1 else spatial[0])
-                found = True
-    except Exception as reason:  # noqa: BLE001 - whatever the schedule stumbles over, the plain function is right
-        _LOG.debug("%s keeps its loops: %s", _name(func), reason)
-        return func, UNSCHEDULED
-    return (schedule.mod["main"], OUTER) if found else (func, UNSCHEDULED)
+    for block in schedule.get_child_blocks(s_tir.dlight.analysis.get_root_block(schedule)):
+        spatial = []
+        for index, loop in zip(schedule.get(block).iter_vars, schedule.get_loops(block)):
+            if int(index.iter_type) != 0:
+                break
+            spatial.append(loop)
+        if spatial:
+            one = spatial[:most]
+            schedule.parallel(schedule.fuse(*one) if len(one) > 1 else one[0])
+            found = True
+    return schedule.mod["main"] if found else None
+
+
+def _without_blocks(func: Any) -> Any:
+    passes = tvm.transform.Sequential([*_block_passes(), *_loop_passes()])
+    return passes(tvm.IRModule({"main": func}))["main"]
 
 
 def _name(func: Any) -> str:
