@@ -10,6 +10,10 @@ from op_cases.networks import seeded
 INDEX = torch.tensor([[0, 6, 2], [3, 3, 1]])
 FLAT = torch.tensor([0, 6, 2, 3, 3, 1, 5])
 OFFSETS = torch.tensor([0, 2, 2, 5])
+NOT_FINITE = torch.ones(7, 4)
+NOT_FINITE[1, 0] = NOT_FINITE[6, 1] = torch.nan
+NOT_FINITE[2, 1:] = NOT_FINITE[3, 0] = torch.inf
+NOT_FINITE[5, :3] = NOT_FINITE[3, 2] = -torch.inf
 STEPS = torch.tensor([[-2.0, -0.151, 0.05, 0.149], [0.15, 0.25, 1.3, 9.0]])
 SCALES, ZEROS = torch.tensor([0.1, 0.03, 0.5, 1.0]), torch.tensor([0, 3, 20, 1], dtype=torch.int32)
 
@@ -40,6 +44,22 @@ CASES = [
     bag("last_offset", "sum", FLAT, torch.tensor([0, 2, 7]), include_last_offset=True),
     bag("padding", "mean", INDEX, padding_idx=3),
     bag("padding_max", "max", FLAT, OFFSETS, padding_idx=-1),
+    *[case(f"embedding_bag_{mode}_not_finite",
+           lambda w, mode=mode: F.embedding_bag(FLAT, w, OFFSETS, mode=mode), NOT_FINITE,
+           oracle="same") for mode in ("sum", "mean")],
+    *[case(f"embedding_bag_{mode}_not_finite_rows",
+           lambda w, mode=mode: (F.embedding_bag(INDEX, w, mode=mode),
+                                 F.embedding_bag(INDEX, w, mode=mode, padding_idx=2)),
+           NOT_FINITE, oracle="same") for mode in ("sum", "mean")],
+    case("embedding_bag_max_infinite",
+         lambda w: (F.embedding_bag(INDEX, w, mode="max"), F.embedding_bag(FLAT, w, OFFSETS,
+                                                                           mode="max")),
+         torch.where(NOT_FINITE.isnan(), 1, NOT_FINITE), oracle="same"),
+    case("embedding_bag_padding_everywhere",
+         lambda w: F.embedding_bag(INDEX // 4, w, mode="mean", padding_idx=0), (7, 4)),
+    case("embedding_bag_offsets_computed",
+         lambda w, o: F.embedding_bag(FLAT, w, o, mode="sum"), NOT_FINITE, OFFSETS,
+         oracle="same"),
     case("embedding_bag_weights",
          lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s),
          (7, 4), (2, 3)),

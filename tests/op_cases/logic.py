@@ -3,7 +3,7 @@
 import torch
 from case import case
 
-from op_cases.data import BOOLS, INTS, POSITIVE, SPECIAL, UNIT, WITH_NAN
+from op_cases.data import BOOLS, COUNTS, INTS, POSITIVE, SPECIAL, UNIT, WITH_NAN
 
 OTHER_BOOLS = BOOLS.flip(0)
 SHIFTS = torch.tensor([[1, 0, 2, 1, 3], [0, 1, 2, 3, 4]])
@@ -56,6 +56,10 @@ CASES = [
          torch.tensor([0.0, 3.0, torch.nan, torch.inf])),
     case("sinc", torch.sinc, torch.tensor([0.0, 0.5, -1.2])),
     case("entr", torch.special.entr, torch.tensor([0.0, 0.5, 2.0])),
+    *[case(f"{name}_nan", lambda x, f=getattr(torch, name): (f(x, x.flip(1)), f(x, x[0, :1])),
+           WITH_NAN, oracle="same") for name in ("fmax", "fmin")],
+    case("fmax_mixed", lambda x: (torch.fmax(x, torch.tensor(0.5)), torch.fmin(x, x.flip(1))),
+         COUNTS),
     case("hypot", torch.hypot, (3, 5), (3, 5)),
     case("hypot_large", lambda x: torch.hypot(x * 1e30, x * 2e30), (4,), oracle="same"),
     case("elementwise_bools", lambda x, y: (x.sign(), torch.clamp(x, y), x.sum(0), x.square()),

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from case import case
 from torch import nn
 
+LINES = torch.randn(3, 3, 4, generator=torch.Generator().manual_seed(6))
+
 
 def seeded(module: nn.Module) -> nn.Module:
     """A module in eval mode with seeded weights and batch norm statistics that matter."""
@@ -26,6 +28,9 @@ CASES = [
     case("conv2d_same", seeded(nn.Conv2d(3, 4, 4, padding="same", dilation=2)), (1, 3, 9, 8)),
     case("conv2d_unbatched", seeded(nn.Conv2d(3, 4, 3)), (3, 7, 7)),
     case("conv1d", seeded(nn.Conv1d(3, 4, 3, stride=2, padding=1)), (2, 3, 9)),
+    case("conv_tbc", lambda x, b: torch.conv_tbc(x, LINES.to(x.dtype), b, 1), (7, 2, 3), (4,)),
+    case("conv_tbc_weight_computed", lambda x, w: torch.conv_tbc(x, w * 2, x[0, 0].repeat(2)),
+         (7, 2, 3), (3, 3, 6)),
     case("conv3d", seeded(nn.Conv3d(2, 3, 3, padding=1)), (1, 2, 4, 5, 6)),
     case("conv2d_weight_computed", lambda x, w: F.conv2d(x, w * 2), (1, 3, 6, 6), (4, 3, 3, 3)),
     case("conv2d_integers",

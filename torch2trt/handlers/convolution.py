@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..registry import op
 from .common import full_list, rank, shape
-from .shape import unsqueeze
+from .shape import permute, unsqueeze
 
 
 def convolve(ctx, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
@@ -54,6 +54,14 @@ def conv(ctx, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1,
     SymInt[2] padding=0, ...) -> Tensor"""
     return convolve(ctx, x, weight, bias, stride, padding, dilation, False, 0, groups)
+
+
+@op("aten::conv_tbc")
+def conv_tbc(ctx, x, weight, bias, pad=0):
+    """conv_tbc(Tensor self, Tensor weight, Tensor bias, int pad=0) -> Tensor:
+    conv1d of [time, batch, channel] with a weight [time, in, out]"""
+    x, weight = permute(ctx, x, [1, 2, 0]), permute(ctx, weight, [2, 1, 0])
+    return permute(ctx, conv(ctx, x, weight, bias, 1, pad), [2, 0, 1])
 
 
 @op("aten::conv_transpose1d", "aten::conv_transpose2d.input", "aten::conv_transpose3d.input")

@@ -6,11 +6,11 @@ import torch
 
 from ..registry import op
 from .common import dtype, shape, tensor
-from .elementwise import div, ge, lt, mul, ne, where
+from .elementwise import add, div, ge, gt, logical_not, lt, mul, ne, where
 from .indexing import embedding
 from .linear import matmul
-from .logic import logical_and
-from .reduction import amax, any_, sum_
+from .logic import isfinite, logical_and
+from .reduction import amax, any_, mean, sum_
 from .shape import cat, reshape, unsqueeze
 
 _SUM, _MEAN, _MAX = 0, 1, 2
@@ -44,25 +44,75 @@ def embedding_bag_padded(
     if not isinstance(count, int):
         raise ctx.refuse("embedding_bag of a dynamic number of indices")
     rows = embedding(ctx, weight, indices)
-    members = _members(ctx, offsets, count, include_last_offset)
-    if padding_idx is not None:
-        members = logical_and(ctx, members, ne(ctx, indices, padding_idx % shape(ctx, weight)[0]))
-    return _bags(ctx, rows, members, mode, per_sample_weights), None, None, None
-
-
-def _bags(ctx, rows, members, mode, per_sample_weights):
-    """The rows [count, size] reduced per bag; a bag without members is zero."""
-    kind = dtype(ctx, rows)
-    if mode == _MAX:
-        lowest = torch.tensor(float("-inf"), dtype=kind)
-        own = where(ctx, unsqueeze(ctx, members, 2), unsqueeze(ctx, rows, 0), lowest)
-        top = amax(ctx, own, [1], False)
-        return where(ctx, _has_members(ctx, members), top, torch.zeros((), dtype=kind))
     if per_sample_weights is not None:
         rows = mul(ctx, rows, reshape(ctx, per_sample_weights, [-1, 1]))
-    total = matmul(ctx, tensor(ctx, members, kind), rows)
-    if mode == _SUM:
-        return total
+    padding = None if padding_idx is None else padding_idx % shape(ctx, weight)[0]
+    real = None if padding is None else ne(ctx, indices, padding)
+    length = _length(ctx, offsets, count, include_last_offset)
+    if length:
+        result = _equal_bags(ctx, rows, real, length, mode)
+    else:
+        members = _members(ctx, offsets, count, include_last_offset)
+        members = members if real is None else logical_and(ctx, members, real)
+        result = _bags(ctx, rows, members, mode)
+    return result, None, None, None
+
+
+def _length(ctx, offsets, count, include_last_offset):
+    """How many indices each bag has, where that is known and all have as many; else None."""
+    if ctx.is_tensor(offsets):
+        return None
+    bounds = offsets.tolist() + ([] if include_last_offset else [count])
+    lengths = {end - start for start, end in zip(bounds, bounds[1:])}
+    whole = bounds[0] == 0 and bounds[-1] == count
+    return lengths.pop() if whole and len(lengths) == 1 else None
+
+
+def _equal_bags(ctx, rows, real, length, mode):
+    """The rows [bags * length, size] reduced per bag, those that are not `real` left out."""
+    rows = reshape(ctx, rows, [-1, length, shape(ctx, rows)[1]])
+    if real is None:
+        return (sum_, mean, amax)[mode](ctx, rows, [1])
+    real = reshape(ctx, real, [-1, length])
+    if mode == _MAX:
+        return _maxima(ctx, rows, real)
+    own = where(ctx, unsqueeze(ctx, real, 2), rows, torch.zeros((), dtype=dtype(ctx, rows)))
+    total = sum_(ctx, own, [1])
+    return total if mode == _SUM else _averages(ctx, total, real)
+
+
+def _bags(ctx, rows, members, mode):
+    """The rows [count, size] reduced per bag; a bag without members is zero."""
+    if mode == _MAX:
+        return _maxima(ctx, unsqueeze(ctx, rows, 0), members)
+    total = _totals(ctx, rows, members)
+    return total if mode == _SUM else _averages(ctx, total, members)
+
+
+def _maxima(ctx, rows, members):
+    kind = dtype(ctx, rows)
+    lowest = torch.tensor(float("-inf"), dtype=kind)
+    top = amax(ctx, where(ctx, unsqueeze(ctx, members, 2), rows, lowest), [1], False)
+    return where(ctx, _has_members(ctx, members), top, torch.zeros((), dtype=kind))
+
+
+def _totals(ctx, rows, members):
+    """The sums per bag [bags, size], by a product with 0 and 1, which needs finite rows; what is
+    infinite is added where a bag has it, and NaN as both infinities.
+    """
+    kind = dtype(ctx, rows)
+    zero, infinity = torch.zeros((), dtype=kind), torch.tensor(torch.inf, dtype=kind)
+    weights = tensor(ctx, members, kind)
+    total = matmul(ctx, weights, where(ctx, isfinite(ctx, rows), rows, zero))
+    for within, limit in ((lt, infinity), (gt, -infinity)):
+        beyond = tensor(ctx, logical_not(ctx, within(ctx, rows, limit)), kind)
+        found = gt(ctx, matmul(ctx, weights, beyond), zero)
+        total = add(ctx, total, where(ctx, found, limit, zero))
+    return total
+
+
+def _averages(ctx, total, members):
+    kind = dtype(ctx, total)
     number = sum_(ctx, tensor(ctx, members, kind), [1], True)
     divisor = where(ctx, _has_members(ctx, members), number, torch.ones((), dtype=kind))
     return div(ctx, total, divisor)

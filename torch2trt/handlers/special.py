@@ -20,6 +20,7 @@ from .elementwise import (
     log1p,
     lt,
     maximum,
+    minimum,
     mul,
     neg,
     pow_,
@@ -36,6 +37,24 @@ from .logic import isnan
 def atan2(ctx, x, other):
     """atan2(Tensor self, Tensor other) -> Tensor"""
     return ctx.binary("atan2", *promote_floats(ctx, x, other))
+
+
+def _of_numbers(name: str, choose):
+    """A table row: the larger or the smaller one, in which a number comes before NaN."""
+
+    @op(f"aten::{name}")
+    def emit(ctx, x, other):
+        x, other = promote(ctx, x, other)
+        chosen = choose(ctx, x, other)
+        if not dtype(ctx, chosen).is_floating_point:
+            return chosen
+        return where(ctx, isnan(ctx, x), other, where(ctx, isnan(ctx, other), x, chosen))
+
+    return emit
+
+
+fmax = _of_numbers("fmax", maximum)
+fmin = _of_numbers("fmin", minimum)
 
 
 @op("aten::log10")

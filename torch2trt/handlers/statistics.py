@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axes, dtype, numel, rank, shape, tensor, to_float
+from .common import axes, dtype, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import abs_, add, clamp, div, eq, exp, log, mul, ne, sqrt, sub, where
 from .linear import matmul
 from .logic import isnan
@@ -36,6 +36,8 @@ def logsumexp(ctx, x, dim, keepdim=False):
     over = list(axes(ctx, x, dim))
     if not over:
         return x
+    if is_size(numel(ctx, x, over), 0):
+        return log(ctx, sum_(ctx, exp(ctx, x), over, keepdim))
     largest = amax(ctx, x, over, True)
     infinite = eq(ctx, abs_(ctx, largest), torch.inf)
     largest = where(ctx, infinite, tensor(ctx, 0, dtype(ctx, x)), largest)
