@@ -8,24 +8,23 @@ import torch
 
 from ..registry import op
 from .common import dtype as kind_of
-from .common import dtype_of, full, rank, shape, tensor
+from .common import dtype_of, full, rank, result_type, shape, tensor
 from .elementwise import add, div, eq, mul, pow_, sub
 from .shape import cat, expand, reshape, unsqueeze
 
 
-def _kind(dtype: Any, value: Any) -> torch.dtype:
-    """The given dtype, or the one that PyTorch infers from a number."""
+def _kind(ctx: Any, dtype: Any, value: Any) -> torch.dtype:
+    """The given dtype, or the one that PyTorch infers from a number, known or computed."""
     if dtype is not None:
         return dtype_of(dtype)
-    if isinstance(value, bool):
-        return torch.bool
-    return torch.get_default_dtype() if isinstance(value, float) else torch.int64
+    kind = result_type(ctx, value)
+    return torch.get_default_dtype() if kind.is_floating_point else kind
 
 
 @op("aten::full")
 def full_(ctx, size, fill_value, dtype=None, *_):
     """full(SymInt[] size, Scalar fill_value, *, ScalarType? dtype=None, ...) -> Tensor"""
-    return full(ctx, size, fill_value, _kind(dtype, fill_value))
+    return full(ctx, size, fill_value, _kind(ctx, dtype, fill_value))
 
 
 def _filled(name: str, value: float):
