@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from case import assert_same
 from runners import tensorrt_program, tvm_dialect, tvm_program
 
-from torch2trt.core import GraphModule
+from torch2trt.core import GraphModule, tvm_network
 from torch2trt.errors import ConversionError, Torch2TrtError
 
 TABLE = torch.linspace(-2, 3, 27).reshape(9, 3)
@@ -105,6 +105,11 @@ def test_images_of_dynamic_height(compiled, program):
         assert_same(run([x]), [program(x)], 1e-5)
 
 
+def asserted(x):
+    torch._assert(x.shape[0] == 4, "four rows")
+    return x * 2
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -112,8 +117,9 @@ def test_images_of_dynamic_height(compiled, program):
         lambda x: torch.broadcast_to(x, (2, 4, 3)) * 2,
         lambda x: x.mT @ SHARED,
         lambda x: SHARED.mT @ x,
+        asserted,
     ],
-    ids=["reshape", "expand", "matmul", "matmul_of_constant"],
+    ids=["reshape", "expand", "matmul", "matmul_of_constant", "assertion"],
 )
 def test_programs_of_one_size_are_refused(compiled, program):
     with pytest.raises(ConversionError, match="all other sizes"):
@@ -161,8 +167,15 @@ def test_a_program_of_a_largest_size_is_compared_at_a_smaller_one(compiled):
 
 
 def test_the_comparison_with_other_sizes_can_be_left_out():
+    if tvm_dialect() != "relax":
+        pytest.skip("needs TVM with dynamic sizes")
     module = GraphModule(scaled, [torch.randn(4, 3)])
-    assert len(module.example[0]) == 1
+    with tvm_network() as ctx:
+        rows = ctx.input("x", (None, 3), torch.float32)
+        with pytest.raises(ConversionError, match="another program at other sizes"):
+            module(rows)
+        module.example = None
+        assert ctx.is_tensor(module(rows))
 
 
 def test_comparing_at_other_sizes_leaves_buffers_as_they_were(compiled):

@@ -294,6 +294,15 @@ def test_dynamic_programs_generalise(function: Callable[..., Any], batch: int) -
     assert checked(function, torch.rand(2, 4, 6), torch.rand(batch, 4, 6)) == ()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_rounding_is_no_other_program(dtype: torch.dtype, scale: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval().to(dtype)
+    example, other = torch.randn(2, 7, 32).to(dtype), torch.randn(3, 8, 32).to(dtype)
+    assert checked(lambda x: layer(x) * scale, example, other) == ()
+
+
 def baked_view(x):
     batch = int(x.shape[0])
     return x.reshape(batch, -1) * 2

@@ -1,6 +1,9 @@
 """Modules that keep state between calls, and what a module uses that is no part of it."""
 
 import copy
+import sys
+import threading
+from collections import Counter, OrderedDict, defaultdict
 from functools import partial
 
 import pytest
@@ -10,7 +13,9 @@ from torch import nn
 
 from torch2trt.core import GraphModule
 from torch2trt.errors import ConversionError, InputMismatchError, UnsupportedOpError
+from torch2trt.hidden import hidden
 from torch2trt.module import TensorRTModuleWrapper, TVMModuleWrapper
+from torch2trt.state import state_kept
 
 
 @pytest.fixture(params=["tensorrt", "tvm"])
@@ -62,6 +67,11 @@ def remembers(self, x):
     return x - before if before is not None else x
 
 
+def tallies(self, x):
+    self.tally["calls"] += 1
+    return x * 2
+
+
 @pytest.mark.parametrize(
     "function, attributes, named",
     [
@@ -70,8 +80,9 @@ def remembers(self, x):
         (averages, {}, "net.mean"),
         (appends, {"rows": []}, "net.rows"),
         (remembers, {"last": None}, "net.last"),
+        (tallies, {"tally": Counter()}, "net.tally.calls"),
     ],
-    ids=["number", "number_not_read", "buffer", "list", "tensor"],
+    ids=["number", "number_not_read", "buffer", "list", "tensor", "counter"],
 )
 def test_state_between_calls_is_refused_and_left_as_it_was(wrap, function, attributes, named):
     net = Keeps(function, **attributes)
@@ -116,6 +127,53 @@ def test_a_traced_module_keeps_no_values_of_the_trace():
     assert net.features is None and net.shapes == []
 
 
+def caches(self, x):
+    if len(x) not in self.tables:
+        self.tables[len(x)] = torch.arange(len(x)).float()
+    self.log["rows"].append(len(x))
+    return x + self.tables[len(x)][:, None]
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, partial(defaultdict, list)])
+def test_a_trace_leaves_nothing_in_dicts_and_what_they_hold(kind):
+    net = Keeps(caches, tables=kind(), log=kind({"rows": []}))
+    GraphModule(net, torch.randn(2, 3))
+    assert not net.tables and net.log == {"rows": []}
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [torch.tensor(torch.nan).expand(3), torch.full((2,), torch.nan), torch.empty(3, device="meta")],
+    ids=["expanded", "nan", "meta"],
+)
+def test_buffers_that_are_not_written_to_are_left_alone(buffer):
+    net = Keeps(lambda self, x: x * 2)
+    net.register_buffer("other", buffer)
+    GraphModule(net, torch.randn(2, 3))
+    assert buffer._version == 0
+
+
+def test_what_is_unchanged_stays_in_use_by_others_while_changes_are_undone():
+    net, stop, seen = nn.Linear(3, 2), threading.Event(), set()
+
+    def look():
+        while not stop.is_set():
+            seen.add(len(net._parameters))
+
+    reader, interval = threading.Thread(target=look), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        for _ in range(3000):
+            with state_kept({"net": net}):
+                net.more = 1
+    finally:
+        stop.set()
+        reader.join()
+        sys.setswitchinterval(interval)
+    assert seen == {2} and not hasattr(net, "more")
+
+
 class Holder(nn.Module):
     """Uses a layer that it does not own, as `hold` says."""
 
@@ -154,6 +212,13 @@ def test_layers_of_others_are_followed(wrap, hold, trained):
     same(wrapped(x), net(x).detach())
     layer.bias = nn.Parameter(torch.randn(2), requires_grad=trained)
     same(wrapped(x), net(x).detach())
+
+
+def test_a_name_of_an_attribute_is_no_use_of_the_global_of_that_name():
+    net = nn.Module()
+    net.LAYER = nn.Identity()
+    net.call = lambda x: net.LAYER(x)
+    assert [name for name, _ in hidden(net.call)] == ["net"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Noticing changed weights."""
 
 import copy
+import sys
+import threading
 import time
 import weakref
 
@@ -160,3 +162,29 @@ def test_asking_is_cheap():
     for _ in range(100):
         watch.unchanged()
     assert (time.perf_counter() - start) / 100 < 2e-3
+
+
+def test_watches_may_be_made_while_another_thread_trains():
+    stop, errors, watches = threading.Event(), [], []
+    weight = nn.Parameter(torch.zeros(3))
+    weight.grad = torch.ones(3)
+    optimiser = torch.optim.SGD([weight], lr=0.1)
+
+    def train():
+        try:
+            while not stop.is_set():
+                optimiser.step()
+        except RuntimeError as error:
+            errors.append(error)
+
+    trainer, interval = threading.Thread(target=train), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        trainer.start()
+        for _ in range(2000):
+            watches = [*watches[-300:], Watch(nn.ReLU())]
+    finally:
+        stop.set()
+        trainer.join()
+        sys.setswitchinterval(interval)
+    assert not errors

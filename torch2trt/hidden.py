@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import types
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 _OF_MODULES = {"_parameters", "_buffers", "_modules", "_compiled"}  # known to be the module's
+_PLAIN = {type(None), bool, int, float, complex, str, bytes}
 _HOLDERS = (list, tuple, set, dict, types.FunctionType, types.MethodType, partial)
 
 
@@ -67,7 +69,7 @@ class _Search:
 
 def _held(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
-        yield from ((name, item) for item in list(value.values()))
+        yield from ((name, item) for item in _not_plain(value.values()))
     elif isinstance(value, types.FunctionType):
         yield from _used(value)
     elif isinstance(value, types.MethodType):
@@ -76,7 +78,11 @@ def _held(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         items = (value.func, *value.args, *value.keywords.values())
         yield from ((name, item) for item in items)
     else:
-        yield from ((name, item) for item in list(value))
+        yield from ((name, item) for item in _not_plain(value))
+
+
+def _not_plain(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if type(item) not in _PLAIN]
 
 
 def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -96,7 +102,9 @@ def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _names(code: types.CodeType) -> set[str]:
-    """The names that a function and the functions in it look up."""
+@lru_cache(maxsize=1024)
+def _names(code: types.CodeType) -> frozenset[str]:
+    """The names of globals that a function and the functions in it read."""
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    own = (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
+    return frozenset(own).union(*map(_names, inner))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import is_
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch.nn.parameter import is_lazy
 from .errors import UnsupportedOpError
 
 _GROUPS = ("_parameters", "_buffers", "_modules")
-_CONTAINERS = (list, dict, set, deque)
+_CONTAINERS = {list, dict, set, deque, OrderedDict, defaultdict, Counter}
+_MISSING = object()
 _NUMBERS = (bool, int, float, complex, str)
 _TOLERANCE = 1e-3  # of the difference between two runs, which on a GPU add up in another order
 
@@ -28,15 +30,14 @@ class State:
         named = (root.named_modules(prefix=name) for name, root in modules.items())
         parts = {module: path for path, module in chain.from_iterable(named)}
         self._dicts = [(path, m.__dict__, dict(m.__dict__)) for m, path in parts.items()]
-        containers = {
-            id(value): (path if name in _GROUPS else f"{path}.{name}", value, value.copy())
-            for path, state, _ in self._dicts
-            for name, value in state.items()
-            if type(value) in _CONTAINERS
-        }
+        containers: dict[int, tuple[str, Any, Any]] = {}
+        for path, state, _ in self._dicts:
+            for name, value in state.items():
+                _add_containers(containers, path if name in _GROUPS else f"{path}.{name}", value)
         self._containers = list(containers.values())
         buffers = {b: None for root in modules.values() for b in root.buffers()}
-        self._buffers = [(b, b.detach().clone()) for b in buffers if not is_lazy(b)]
+        held = (b for b in buffers if not (is_lazy(b) or b.is_meta))
+        self._buffers = [(b, b.detach().clone()) for b in held]
 
     def changes(self) -> dict[str, Any]:
         """What is another object than before, by path; values of buffers do not count."""
@@ -47,26 +48,57 @@ class State:
             if not _is_same(state.get(name), before.get(name))
         }
         for path, now, before in self._containers:
+            if _holds_the_same(now, before):
+                continue
             if isinstance(now, dict):
                 changed = [k for k in {**before, **now} if now.get(k) is not before.get(k)]
                 found.update((f"{path}.{name}", now.get(name)) for name in changed)
-            elif len(now) != len(before) or any(a is not b for a, b in zip(now, before)):
+            else:
                 found[path] = now
         return {name.removeprefix("module."): value for name, value in found.items()}
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Make everything what it was."""
+        """Make everything what it was. What is as it was is not touched: others may be using it."""
         for _, state, before in self._dicts:
             for name in [name for name in state if name not in before]:
                 del state[name]
-            state.update(before)
+            was = {n: v for n, v in before.items() if state.get(n, _MISSING) is not v}
+            state.update(was)
         for _, now, before in self._containers:
-            now.clear()
-            (now.extend if isinstance(now, (list, deque)) else now.update)(before)
+            if not _holds_the_same(now, before):
+                now.clear()
+                (now.extend if isinstance(now, (list, deque)) else now.update)(before)
         for buffer, before in self._buffers:
-            if not torch.equal(buffer, before):
+            if not _has_the_same_values(buffer, before):
                 buffer.copy_(before)
+
+
+def _add_containers(found: dict[int, tuple[str, Any, Any]], path: str, value: Any) -> None:
+    """Note a list, dict or the like with a copy of it, and those in it."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if type(value) in _CONTAINERS and id(value) not in found:
+            found[id(value)] = path, value, value.copy()
+            inner = value.values() if isinstance(value, dict) else value
+            if not _CONTAINERS.isdisjoint(map(type, inner)):
+                waiting.extend(inner)
+
+
+def _holds_the_same(now: Any, before: Any) -> bool:
+    if isinstance(now, set):  # a copy may be in another order
+        return now == before
+    if len(now) != len(before) or not all(map(is_, now, before)):
+        return False
+    return not isinstance(now, dict) or all(map(is_, now.values(), before.values()))
+
+
+def _has_the_same_values(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if torch.equal(one, other):
+        return True
+    has_nan = one.is_floating_point() and one.dtype.itemsize > 1 and bool(one.isnan().any())
+    return has_nan and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -32,7 +32,8 @@ from .watch import Watch
 
 log = logging.getLogger("torch2trt.module")
 _MAX_PLANS = 1000  # kinds of inputs that are known to need no closer look
-_FAILURES = (RuntimeError, ValueError, IndexError)  # of a program on sizes it does not take
+# of a program on sizes that it does not take
+_FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
 _is_tracing = torch._C._is_tracing
 _kind = attrgetter("shape", "dtype", "device")
 _converted: ContextVar[Any] = ContextVar("converted", default=None)  # the module being traced

@@ -341,12 +341,18 @@ def _flat_outputs(graph: Graph) -> Graph:
 
 @contextlib.contextmanager
 def _quiet_tracing() -> Iterator[Collected]:
-    """Collect the tracer's warnings; ``nn.MultiheadAttention`` stays off its fused path."""
+    """Collect the tracer's warnings, with attention in operators of its own."""
+    with plain_attention(), tracer_warnings() as frozen:
+        yield frozen
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """``nn.MultiheadAttention`` stays off its fused path, which rounds in other places."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with tracer_warnings() as frozen:
-            yield frozen
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,6 +22,7 @@ _training, _version = itemgetter("training"), attrgetter("_version")
 _data_ptr = torch.Tensor.data_ptr
 _stride, _in_order = torch.Tensor.stride, torch.Tensor.is_contiguous
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+_lock = threading.Lock()  # of them: a set that grows cannot be listed
 
 
 class Watch:
@@ -71,7 +73,8 @@ class Watch:
         self._freed: list[Any] = []
         self._memory = _tell_when_freed(self._tensors, self._freed)
         self._stepped: list[Any] = []
-        _watches.add(self)
+        with _lock:
+            _watches.add(self)
 
     def same_structure(self) -> bool:
         """Whether the very same tensors and submodules are there, in the same mode."""
@@ -112,7 +115,8 @@ def _mode(script: nn.Module) -> bool | None:
 
 
 def _after_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    watches = list(_watches)
+    with _lock:
+        watches = list(_watches)
     if watches:
         addresses = set()
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
