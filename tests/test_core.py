@@ -15,6 +15,7 @@ import torch2trt
 from torch2trt.context import use_context
 from torch2trt.core import GraphModule
 from torch2trt.graph import Graph
+from torch2trt.sizes import check_sizes
 
 
 class Block(nn.Module):
@@ -224,6 +225,19 @@ def test_scripted_control_flow_is_named():
 
     with pytest.raises(torch2trt.UnsupportedOpError, match="prim::If.*control flow"):
         GraphModule(branch, torch.randn(3))
+
+
+def test_scripted_branches_on_sizes_hold_for_those_of_the_example():
+    @torch.jit.script
+    def branch(x):
+        return x * 2 if x.size(0) == 3 else x - 1
+
+    x = torch.randn(3, 2)
+    module = GraphModule(branch, x)
+    assert torch.equal(module(x), x * 2)
+    assert torch.equal(GraphModule(branch, x[:2])(x[:2]), x[:2] - 1)
+    with pytest.raises(torch2trt.ConversionError, match="dynamic sizes.*mul.*sub"):
+        check_sizes(branch, module.trace, module.graph, ((x,), {}), ((0,),))
 
 
 class Recording(torch2trt.backends.base.SymbolicContext):

@@ -1,4 +1,4 @@
-"""The graph: an immutable copy of a TorchScript graph; nothing else touches ``torch._C`` graphs."""
+"""The graph: an immutable copy of a TorchScript graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .branches import take_known_branches
 from .errors import UnsupportedOpError
 
 _NOT_THE_USERS = (
@@ -124,12 +125,14 @@ def from_torchscript(torch_graph: torch._C.Graph, num_skipped: int = 1) -> Graph
     """Copy an inlined TorchScript graph.
 
     Args:
-        torch_graph: of a traced module; calls inlined.
+        torch_graph: of a traced module; calls inlined; it may be changed.
         num_skipped: the leading graph inputs that are not tensors (``self``).
 
     Raises:
-        UnsupportedOpError: the graph branches or loops (a scripted module with control flow).
+        UnsupportedOpError: the graph loops, or branches by more than the sizes that the trace
+            recorded (a scripted module with control flow).
     """
+    take_known_branches(torch_graph)
     paths: dict[str, str] = {v.debugName(): "" for v in list(torch_graph.inputs())[:num_skipped]}
     scopes: Counter[str] = Counter()
     nodes = []

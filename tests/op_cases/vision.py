@@ -47,6 +47,8 @@ CASES = [
          (1, 4, 5, 6), FAR),
     case("nms", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS, SCORES,
          refused={"tvm": "depends on the data"}),
+    case("batched_nms", lambda b, s, i: tv.batched_nms(b, s, i, 0.4), OVERLAPS, SCORES,
+         torch.tensor([0, 0, 1, 0, 1, 1]), refused={"tvm": "depends on the data"}),
     case("nms_of_nothing", lambda b, s: tv.nms(b, s, 0.4), OVERLAPS[:0], SCORES[:0],
          refused={"tvm": "depends on the data"}),
 ]  # fmt: skip

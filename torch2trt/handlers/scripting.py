@@ -31,6 +31,17 @@ def is_floating_point(x: Any) -> bool:
     return common.dtype(current_context(), x).is_floating_point
 
 
+@plain("prim::dtype")
+def dtype(x: Any) -> torch.dtype:
+    return common.dtype(current_context(), x)
+
+
+@plain("prim::device")
+def device_of(x: Any) -> torch.device | None:
+    """None for a symbolic tensor: where a network runs is no part of it."""
+    return x.device if isinstance(x, torch.Tensor) else None
+
+
 @plain("aten::is_complex")
 def is_complex(x: Any) -> bool:
     return common.dtype(current_context(), x).is_complex
