@@ -227,17 +227,29 @@ def test_scripted_control_flow_is_named():
         GraphModule(branch, torch.randn(3))
 
 
-def test_scripted_branches_on_sizes_hold_for_those_of_the_example():
-    @torch.jit.script
-    def branch(x):
-        return x * 2 if x.size(0) == 3 else x - 1
+@torch.jit.script
+def branch(x):
+    return x * 2 if x.size(0) == 3 else x - 1
 
+
+def test_scripted_branches_on_sizes_hold_for_those_of_the_example():
     x = torch.randn(3, 2)
     module = GraphModule(branch, x)
     assert torch.equal(module(x), x * 2)
     assert torch.equal(GraphModule(branch, x[:2])(x[:2]), x[:2] - 1)
     with pytest.raises(torch2trt.ConversionError, match="dynamic sizes.*mul.*sub"):
         check_sizes(branch, module.trace, module.graph, ((x,), {}), ((0,),))
+
+
+def test_scripted_branches_do_not_follow_the_sizes_of_an_older_trace():
+    def computed(x):
+        return branch(x.exp())
+
+    old = torch.jit.trace(computed, torch.randn(3, 2), check_trace=False)
+    x = torch.randn(4, 2)
+    assert torch.equal(GraphModule(computed, x)(x), computed(x))
+    with pytest.raises(torch2trt.UnsupportedOpError, match="prim::If.*control flow"):
+        GraphModule(old, x)
 
 
 class Recording(torch2trt.backends.base.SymbolicContext):

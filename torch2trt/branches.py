@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+_TRACER = os.path.join(os.path.dirname(__file__), "trace.py") + "("  # in the stack of a recording
 _OF_SIZES: Mapping[str, Callable[..., Any]] = {
     "aten::dim": len,
     "aten::numel": math.prod,
@@ -62,10 +64,17 @@ def _known(value: torch._C.Value) -> Any:
         constant = value.toIValue()
         return constant if isinstance(constant, (bool, int, float)) else None
     if kind in _OF_SIZES:
-        sizes = inputs[0].type().sizes()
+        sizes = _recorded_sizes(inputs[0])
         arguments = [sizes, *map(_known, inputs[1:])]
         return None if None in arguments else _OF_SIZES[kind](*arguments)
     if kind in _OF_NUMBERS:
         arguments = [_known(v) for v in inputs]
         return None if None in arguments else _OF_NUMBERS[kind](*arguments)
     return None
+
+
+def _recorded_sizes(tensor: torch._C.Value) -> list[int] | None:
+    """The sizes in this trace; the graph of an older trace may be a part, with sizes of its own."""
+    node = tensor.node()
+    fresh = node.kind() == "prim::Param" or _TRACER in node.sourceRange()
+    return tensor.type().sizes() if fresh else None
