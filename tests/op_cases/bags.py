@@ -16,6 +16,7 @@ NOT_FINITE[2, 1:] = NOT_FINITE[3, 0] = torch.inf
 NOT_FINITE[5, :3] = NOT_FINITE[3, 2] = -torch.inf
 STEPS = torch.tensor([[-2.0, -0.151, 0.05, 0.149], [0.15, 0.25, 1.3, 9.0]])
 SCALES, ZEROS = torch.tensor([0.1, 0.03, 0.5, 1.0]), torch.tensor([0, 3, 20, 1], dtype=torch.int32)
+OBSERVED = torch.tensor([0.125, 0.03125, 0.5, 1.0])
 
 OFF, ON = torch.tensor([0]), torch.tensor([1])
 
@@ -27,11 +28,13 @@ def bag(name, mode, *inputs, **options):
 
 
 def observed(x, is_on, by_channel):
-    """Fake quantisation with an observer that is switched off."""
-    count = 4 if by_channel else 1
+    """Fake quantisation with an observer that is switched off, whose scales are those of its
+    ranges: PyTorch computes them from the ranges again on a CPU.
+    """
+    scales, zeros = OBSERVED[: 4 if by_channel else 1], ZEROS[: 4 if by_channel else 1]
     return torch.fused_moving_avg_obs_fake_quant(
-        x, OFF, ON if is_on else OFF, *[SCALES[:count]] * 3, ZEROS[:count], 0.01, 0, 255,
-        1, by_channel, False,
+        x, OFF, ON if is_on else OFF, -zeros * scales, (255 - zeros) * scales, scales.clone(),
+        zeros.clone(), 0.01, 0, 255, 1, by_channel, False,
     )  # fmt: skip
 
 
