@@ -31,6 +31,8 @@ CUT = {
     "last": (lambda x: x[-4:] + 1, 6, (4, 5, 9), (1, 3)),
     "stepped": (lambda x: x[1:6:2] + 1, 7, (6, 9), (1, 2, 5)),
     "select": (lambda x: x[3] + 1, 6, (4, 9), (1, 3)),
+    "index_from_end": (lambda x: x[torch.tensor([-3, 0])] + 1, 4, (3, 5), (1, 2)),
+    "take_from_end": (lambda x: x.take(torch.tensor([-8, 5])) + 1, 4, (3, 5), (1, 2)),
     "select_by_size": (lambda x: x[x.size(0) - 5] + 1, 6, (3, 4, 5, 9), (1, 2)),
     "from_size": (lambda x: x[x.size(0) - 5 :] + 1, 6, (5, 9), (2, 3, 4)),
     "up_to_size": (lambda x: x[1 : x.size(0) - 2] + 1, 6, (3, 4, 9), (1, 2)),

@@ -153,6 +153,13 @@ def test_buffers_that_are_not_written_to_are_left_alone(buffer):
     assert buffer._version == 0
 
 
+def test_buffers_that_a_trace_writes_to_are_as_they_were():
+    norm = nn.BatchNorm1d(3)
+    with pytest.raises(UnsupportedOpError, match="running_mean"):
+        GraphModule(norm, torch.randn(4, 3))
+    assert not norm.running_mean.any() and norm.num_batches_tracked == 0
+
+
 def test_what_is_unchanged_stays_in_use_by_others_while_changes_are_undone():
     net, stop, seen = nn.Linear(3, 2), threading.Event(), set()
 
@@ -236,6 +243,8 @@ def test_tensors_of_others_are_followed(wrap, make):
     wrapped, x = wrap(Lambda(function)), torch.randn(4, 3)
     same(wrapped(x), function(x))
     scale.mul_(2)
+    same(wrapped(x), function(x))
+    scale.data = torch.randn(3)
     same(wrapped(x), function(x))
 
 

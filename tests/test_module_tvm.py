@@ -1,6 +1,8 @@
 """TVMModule."""
 
+import gc
 import importlib.util
+import weakref
 
 import pytest
 import torch
@@ -77,3 +79,12 @@ def test_outputs_are_memory_of_their_own(function):
         first, second = wrapped(x)
         same((first, second), tuple(expected))
         second.add_(5)
+
+
+def test_inputs_are_not_kept():
+    wrapped, x = TVMModuleWrapper(nn.Linear(3, 2)).eval(), torch.randn(4, 3)
+    wrapped(x)
+    reference = weakref.ref(x)
+    del x
+    gc.collect()
+    assert reference() is None

@@ -164,6 +164,12 @@ def test_asking_is_cheap():
     assert (time.perf_counter() - start) / 100 < 2e-3
 
 
+def test_the_mode_of_a_script_is_seen():
+    script = torch.jit.script(nn.Sequential(nn.Dropout()))
+    assert not unchanged(script, lambda m: m.eval())
+    assert not unchanged(nn.Sequential(script), lambda m: script.train())
+
+
 def test_watches_may_be_made_while_another_thread_trains():
     stop, errors, watches = threading.Event(), [], []
     weight = nn.Parameter(torch.zeros(3))

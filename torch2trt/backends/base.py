@@ -336,10 +336,11 @@ class SymbolicContext(Context):
         raise self._missing("attention")
 
 
-def reached(ctx: SymbolicContext, x: Tensor, axis: int, index: Operand) -> Tensor:
+def reached(ctx: SymbolicContext, x: Operand, axis: int, index: Operand) -> Operand:
     """`x`, or an error as the network runs: a constant index lies outside of its dynamic `axis`."""
-    sizes = ctx.shape(x)
+    sizes = ctx.shape(x) if ctx.is_tensor(x) else ()
     constant = isinstance(index, torch.Tensor) and index.numel()
     if not constant or not sizes or isinstance(sizes[axis], int):
         return x
-    return ctx.at_least(x, axis, int(index.max()) + 1, "an index lies outside of its tensor")
+    least = max(int(index.max()) + 1, -int(index.min()))
+    return ctx.at_least(x, axis, least, "an index lies outside of its tensor")

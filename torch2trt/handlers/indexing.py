@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..backends.base import reached
 from ..registry import op
 from .common import axis, broadcast_shapes, dtype, full, is_size, numel, rank, shape, tensor
 from .elementwise import add, lt, mul, where
@@ -83,7 +84,8 @@ def _with(sizes: Sequence[Any], at: int, size: Any) -> list[Any]:
 @op("aten::take")
 def take(ctx, x, index):
     """take(Tensor self, Tensor index) -> Tensor: from the flattened tensor"""
-    return ctx.take(reshape(ctx, x, [-1]), wrapped(ctx, index, numel(ctx, x)), 0)
+    flat = reached(ctx, reshape(ctx, x, [-1]), 0, index)
+    return ctx.take(flat, wrapped(ctx, index, numel(ctx, x)), 0)
 
 
 # ---- index ---------------------------------------------------------------------------------------
@@ -136,6 +138,10 @@ def index(ctx, x, indices):
     """index.Tensor(Tensor self, Tensor?[] indices) -> Tensor"""
     if all(i is None for i in indices):
         return x
+    given = {a: i for a, i in enumerate(indices) if i is not None}
+    if not any(is_mask(ctx, i) for i in given.values()):
+        for at, places in given.items():
+            x = reached(ctx, x, at, places)
     order, indexed, lead, position = index_layout(ctx, x, indices)
     if len(indexed) == 1:
         return ctx.take(x, indexed[0], order[0])
