@@ -128,6 +128,26 @@ def test_programs_of_one_size_are_refused(compiled, program):
         compiled(program, [torch.randn(4, 3)], dynamic=True)
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: torch.broadcast_to(x, (2, 4, 3)) * 2,
+        lambda x: x.reshape(4, -1) @ torch.ones(3, 2),
+        lambda x: x.mT @ SHARED,
+        lambda x: SHARED.mT @ x,
+    ],
+    ids=["expand", "reshape", "matmul", "matmul_of_constant"],
+)
+def test_sizes_that_do_not_fit_are_errors_as_they_run(compiled, program, monkeypatch):
+    monkeypatch.setattr("torch2trt.core.check_sizes", lambda *_: None)
+    run = compiled(program, [torch.randn(4, 3)], dynamic=True)
+    x = torch.randn(4, 3)
+    assert_same(run([x]), [program(x)], 1e-6)
+    for rows in (3, 5):
+        with pytest.raises(FAILURES, match=r"match_cast|ASSERTION|SHUFFLE|MATRIX_MULTIPLY"):
+            run([torch.randn(rows, 3)])
+
+
 def rolled(x):
     return TABLE.roll(x.shape[0], 0)[: x.shape[0]] + x
 

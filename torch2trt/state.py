@@ -120,7 +120,7 @@ def check_repeats(
     run: Callable[[], Sequence[Any]],
     name: str,
     changed: Sequence[str],
-) -> None:
+) -> list[str]:
     """Refuse a program whose second run differs from its first: it keeps state between calls.
 
     Args:
@@ -128,6 +128,9 @@ def check_repeats(
         run: runs the program on the example inputs and gives the leaves of its result.
         name: of the program, for the message.
         changed: the attributes that a run changes.
+
+    Returns:
+        The numbers among them that are others after the second run: counters.
 
     Raises:
         UnsupportedOpError: with the attributes.
@@ -141,15 +144,14 @@ def check_repeats(
         except Exception:  # whatever it is, the second run is not like the first
             differs = True
         now = state.changes()
-    counters = [n for n in changed if isinstance(counted.get(n), _NUMBERS)]
-    counters = [n for n in counters if not _is_same(now.get(n), counted[n])]
-    if differs or counters:
-        what = "the next call gives other outputs" if differs else "it is another at each call"
+    if differs:
         raise UnsupportedOpError(
             f"{name} keeps state between calls, and a compiled program cannot; pass the state in"
             " and return it:",
-            [f"{path} is changed by forward, {what}" for path in (counters or changed)],
+            [f"{n} is changed by forward, the next call gives other outputs" for n in changed],
         )
+    counted = {n: v for n, v in counted.items() if n in changed and isinstance(v, _NUMBERS)}
+    return [n for n, value in counted.items() if not _is_same(now.get(n), value)]
 
 
 def _seeded(run: Callable[[], Sequence[Any]]) -> Sequence[Any]:

@@ -260,6 +260,11 @@ class CompiledModule(nn.Module, ABC):
                 "%s: Python numbers and branches are those that these inputs give, for inputs of"
                 " other values too: %s", self.program_name, "; ".join(graph.trace.from_data),
             )  # fmt: skip
+        if graph.trace.counters:
+            log.warning(
+                "%s: calls in PyTorch change %s, compiled ones do not", self.program_name,
+                ", ".join(graph.trace.counters),
+            )  # fmt: skip
         variant = Variant(self._program(graph, inputs, device), graph)
         self._finish(variant, args, kwargs)
         return variant

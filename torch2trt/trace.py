@@ -36,6 +36,7 @@ class Trace:
             computes with them are numbers.
         frozen: what the tracer warned about.
         from_data: the lines that take Python numbers from values of the inputs.
+        counters: the attributes that every call changes, which no output shows.
         root: holds the program as ``module``; the paths of ``prim::GetAttr`` nodes start here.
     """
 
@@ -47,6 +48,7 @@ class Trace:
     frozen: tuple[Frozen, ...]
     root: nn.Module
     from_data: tuple[str, ...] = ()
+    counters: tuple[str, ...] = ()
 
     def attribute(self, path: str) -> Any:
         """The parameter, buffer or other attribute at `path`, as it is now."""
@@ -207,9 +209,11 @@ def trace(
             with overlooked_is_traced(), _quiet_tracing() as frozen:
                 script = _script(flat, examples, inputs)
             changed = list(state.changes())
+        counters: list[str] = []
         if changed:
             again = partial(_leaves_of_copies, flat, examples)
-            check_repeats(dict(flat.named_children()), again, _name(program), changed)
+            counters = check_repeats(dict(flat.named_children()), again, _name(program), changed)
+            frozen += [Frozen("another at each call, here as in the trace", n) for n in counters]
     output_tree, output_leaves = flat.output
     if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
         raise _returns_wrong(program, output_leaves)
@@ -217,7 +221,7 @@ def trace(
     graph = _flat_outputs(from_torchscript(script.inlined_graph))
     output_leaves = _with_numbers(graph, output_leaves)
     return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat,
-        tuple(frozen.from_data),
+        tuple(frozen.from_data), tuple(counters),
     )  # fmt: skip
 
 
