@@ -44,6 +44,10 @@ CUT = {
     "index_points": (lambda x: x[INDEX, INDEX - 1] + 1, 6, (4, 9), (1, 3)),
     "gather": (lambda x: x.gather(0, POINTS) + 1, 6, (4, 9), (1, 3)),
     "squeeze": (lambda x: x.squeeze(0) + 1, 6, (2, 9), (1,)),
+    "index_put": (lambda x: x.index_put((INDEX,), x[:2]) + 1, 6, (4, 9), (2, 3)),
+    "index_put_negative": (lambda x: x.index_put((-INDEX,), x[:2]) + 1, 6, (4, 9), (2,)),
+    "index_copy": (lambda x: x.index_copy(0, INDEX, x[:2]) + 1, 6, (4, 9), (2, 3)),
+    "scatter": (lambda x: x.scatter(0, POINTS, 5.0) + 1, 6, (4, 9), (2, 3)),
     "topk": (lambda x: x.topk(3, 0)[0] + 1, 5, (3, 9), (1, 2)),
 }
 

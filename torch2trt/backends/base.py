@@ -344,3 +344,11 @@ def reached(ctx: SymbolicContext, x: Operand, axis: int, index: Operand) -> Oper
         return x
     least = max(int(index.max()) + 1, -int(index.min()))
     return ctx.at_least(x, axis, least, "an index lies outside of its tensor")
+
+
+def reached_nd(ctx: SymbolicContext, x: Operand, index: Operand) -> Operand:
+    """The same for an index whose last dimension is over the axes of `x`."""
+    if isinstance(index, torch.Tensor):
+        for axis in range(index.shape[-1]):
+            x = reached(ctx, x, axis, index[..., axis])
+    return x

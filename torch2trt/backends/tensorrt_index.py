@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .base import Operand, Tensor, reached
+from .base import Operand, Tensor, reached, reached_nd
 from .tensorrt_reduce import ReduceMixin, extreme
 
 _NARROW = (torch.bool, torch.uint8, torch.int8)
@@ -59,11 +59,7 @@ class IndexMixin(ReduceMixin):
         )
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
-        x = self.operand(x)
-        if isinstance(index, torch.Tensor):
-            for axis in range(index.shape[-1]):
-                x = reached(self, x, axis, index[..., axis])
-        return self._gather_layer(x, index, "ND")
+        return self._gather_layer(reached_nd(self, self.operand(x), index), index, "ND")
 
     # ---- scatter ---------------------------------------------------------------------------------
     def _scatter_layer(
@@ -84,6 +80,7 @@ class IndexMixin(ReduceMixin):
         self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
     ) -> Tensor:
         if reduction is None:
+            x = reached(self, x, axis, index)
             return self._scatter_layer(x, index, source, "ELEMENT", axis)
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, sizes = self.shape(x), self.shape(index)
@@ -92,9 +89,9 @@ class IndexMixin(ReduceMixin):
                 f"scatter with {reduction} along a dynamic dimension is not available"
             )
         collected = self._collect(index, source, axis, shape[axis], reduction)
-        reached = [*sizes[:axis], shape[axis], *sizes[axis + 1 :]]
-        if not self._same_where_static(shape, reached):
-            after = [have - size for have, size in zip(shape, reached, strict=True)]
+        covered = [*sizes[:axis], shape[axis], *sizes[axis + 1 :]]
+        if not self._same_where_static(shape, covered):
+            after = [have - size for have, size in zip(shape, covered, strict=True)]
             neutral = self._neutral(source, reduction)
             collected = self.pad(collected, (0,) * len(after), after, "constant", neutral)
         return self.binary(_SCATTER[reduction][1], x, collected)
@@ -127,7 +124,9 @@ class IndexMixin(ReduceMixin):
 
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
         if not accumulate:
-            return self._scatter_layer(x, index, source, "ND")
+            return self._scatter_layer(
+                reached_nd(self, self.operand(x), index), index, source, "ND"
+            )
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, depth = self.shape(x), index.shape[-1]
         if not self.is_static(shape) or depth == -1:

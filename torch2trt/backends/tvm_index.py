@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .base import Dim, Operand, Tensor, reached
+from .base import Dim, Operand, Tensor, reached, reached_nd
 from .tvm_names import te, tirx
 from .tvm_sizes import SizeChecks, empty, held, proven, same, static
 
@@ -105,6 +105,18 @@ def _kept_in(dtype: torch.dtype) -> torch.dtype:
 def _added_in(dtype: torch.dtype) -> torch.dtype:
     """What a scatter that accumulates computes in."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else _kept_in(dtype)
+
+
+def _clipped(index: te.Tensor, *sizes: Any) -> te.Tensor:
+    """An index, whose last dimension is over several `sizes`, with its positions inside."""
+
+    def compute(*at: Any) -> Any:
+        size = sizes[0]
+        for column, other in enumerate(sizes[1:], 1):
+            size = tirx.Select(at[-1] == column, other, size)
+        return _inside(index(*at), size).astype(index.dtype)
+
+    return te.compute(index.shape, compute, name="clipped")
 
 
 def _paste(x: te.Tensor, part: te.Tensor) -> te.Tensor:
@@ -213,11 +225,7 @@ class IndexPrimitives(SizeChecks):
         return self.te_index(_gather, x, index, axis, name="gather")
 
     def gather_nd(self, x: Operand, index: Operand) -> Tensor:
-        x = self.operand(x)
-        if isinstance(index, torch.Tensor):
-            for axis in range(index.shape[-1]):
-                x = reached(self, x, axis, index[..., axis])
-        index = self.operand(index)
+        x, index = reached_nd(self, self.operand(x), index), self.operand(index)
         if not isinstance(self.shape(index)[-1], int):
             raise self.refuse("gather_nd with an index of dynamic depth")
         return self.te_index(_gather_nd, x, index, name="gather_nd")
@@ -225,7 +233,8 @@ class IndexPrimitives(SizeChecks):
     def scatter(
         self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
     ) -> Tensor:
-        x, index, source = self.operand(x), self.operand(index), self.operand(source)
+        x = reached(self, self.operand(x), axis, index)
+        index, source = self._writable(index, self.shape(x)[axis:][:1]), self.operand(source)
         if reduction not in SCATTER:
             raise self._missing(f"scatter with reduction {reduction}")
         if not self.shape(x):
@@ -260,8 +269,17 @@ class IndexPrimitives(SizeChecks):
         nan = self.literal(torch.tensor(float("nan"), dtype=self.dtype(x)))
         return self.where(self.cast(marked, torch.bool), nan, result)
 
+    def _writable(self, index: Operand, sizes: Sequence[Dim], nd: bool = False) -> Tensor:
+        """A computed index held inside the sizes: one out of range must not write elsewhere."""
+        if isinstance(index, torch.Tensor) or empty(self.shape(index)):
+            return self.operand(index)
+        if nd:
+            sizes = sizes[: self.shape(index)[-1]]
+        return self.te_index(_clipped, self.operand(index), *(sizes or [1]), name="clipped")
+
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
-        x, index, source = self.operand(x), self.operand(index), self.operand(source)
+        x = reached_nd(self, self.operand(x), index)
+        index, source = self._writable(index, self.shape(x), nd=True), self.operand(source)
         if empty([*self.shape(source), *self.shape(x)]):
             return x
         dtype = self.dtype(x)

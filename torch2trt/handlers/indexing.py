@@ -133,15 +133,21 @@ def linear_index(ctx: Any, indexed: Sequence[Any], sizes: Sequence[Any]) -> Any:
     return linear
 
 
+def reached_by_all(ctx: Any, x: Any, indices: Sequence[Any]) -> Any:
+    """`x`, or an error as the network runs: one of the constant indices lies outside of it."""
+    given = {a: i for a, i in enumerate(indices) if i is not None}
+    if not any(is_mask(ctx, i) for i in given.values()):
+        for at, places in given.items():
+            x = reached(ctx, x, at, places)
+    return x
+
+
 @op("aten::index", "aten::_unsafe_index")
 def index(ctx, x, indices):
     """index.Tensor(Tensor self, Tensor?[] indices) -> Tensor"""
     if all(i is None for i in indices):
         return x
-    given = {a: i for a, i in enumerate(indices) if i is not None}
-    if not any(is_mask(ctx, i) for i in given.values()):
-        for at, places in given.items():
-            x = reached(ctx, x, at, places)
+    x = reached_by_all(ctx, x, indices)
     order, indexed, lead, position = index_layout(ctx, x, indices)
     if len(indexed) == 1:
         return ctx.take(x, indexed[0], order[0])

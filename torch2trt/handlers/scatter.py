@@ -8,10 +8,18 @@ from typing import Any
 
 import torch
 
+from ..backends.base import reached
 from ..registry import op
 from .common import axis, broadcast_shapes, dtype, full, is_size, numel, rank, shape, tensor
 from .elementwise import add, div, eq, maximum, minimum, mul, sub, where
-from .indexing import expanded_index, index_layout, is_mask, linear_index, wrapped
+from .indexing import (
+    expanded_index,
+    index_layout,
+    is_mask,
+    linear_index,
+    reached_by_all,
+    wrapped,
+)
 from .scan import cumsum
 from .shape import clamped, expand, movedim, narrow_to, permute, reshape, unsqueeze
 
@@ -200,25 +208,27 @@ def scatter_reduce(ctx, x, dim, index, src, reduce, include_self=True):
     return div(ctx, result, tensor(ctx, divisor, kind), rounding)
 
 
-def _along(ctx: Any, x: Any, dim: int, index: Any, source: Any) -> tuple[int, Any, Any]:
-    """A 1-d index along `dim` as an index as large as `source`; 0-d tensors count as 1-d."""
+def _along(ctx: Any, x: Any, dim: int, index: Any, source: Any) -> tuple[Any, int, Any, Any]:
+    """`x`, the axis, and a 1-d index along `dim` as one as large as `source`, which is at least
+    1-d."""
     at = axis(ctx, x, dim)
     source = source if rank(ctx, source) or not rank(ctx, x) else expand(ctx, source, [1])
+    x = reached(ctx, x, at, index)
     index = wrapped(ctx, reshape(ctx, index, [-1]), shape(ctx, x)[at] if rank(ctx, x) else 1)
-    return at, expanded_index(ctx, index, at, list(shape(ctx, source)) or [1]), source
+    return x, at, expanded_index(ctx, index, at, list(shape(ctx, source)) or [1]), source
 
 
 @op("aten::index_add")
 def index_add(ctx, x, dim, index, source, alpha=1):
     """index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor"""
-    at, index, source = _along(ctx, x, dim, index, source)
+    x, at, index, source = _along(ctx, x, dim, index, source)
     return _scatter(ctx, x, at, index, source if alpha == 1 else mul(ctx, source, alpha), "add")
 
 
 @op("aten::index_copy")
 def index_copy(ctx, x, dim, index, source):
     """index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor"""
-    at, index, source = _along(ctx, x, dim, index, source)
+    x, at, index, source = _along(ctx, x, dim, index, source)
     return _scatter(ctx, x, at, index, source, None)
 
 
@@ -235,7 +245,7 @@ def index_fill(ctx, x, dim, index, value):
 def index_reduce(ctx, x, dim, index, source, reduce, include_self=True):
     """index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *,
     bool include_self=True)"""
-    at, index, source = _along(ctx, x, dim, index, source)
+    x, at, index, source = _along(ctx, x, dim, index, source)
     return scatter_reduce(ctx, x, at, index, source, reduce, include_self)
 
 
@@ -277,6 +287,7 @@ def index_put(ctx, x, indices, values, accumulate=False, unsafe=False):
     given = [i for i in indices if i is not None]
     if len(given) == 1 and indices[0] is not None and is_mask(ctx, given[0]):
         return _put_masked(ctx, x, tensor(ctx, given[0], torch.bool), values, accumulate)
+    x = reached_by_all(ctx, x, indices)
     order, indexed, lead, at = index_layout(ctx, x, indices)
     moved = permute(ctx, x, order)
     sizes = list(shape(ctx, moved))
