@@ -8,6 +8,7 @@ from torch import nn
 from torch2trt.module import TensorRTModuleWrapper
 
 pytestmark = defines_networks
+TABLE = torch.linspace(-2, 3, 27).reshape(9, 3)
 LENGTHS = {"input0": {1: (2, 8, 16)}}
 
 
@@ -62,8 +63,9 @@ def test_weights_that_are_cut_by_a_dynamic_length_are_exchanged(machine):
         lambda x: x[:, :6].sum(1),
         lambda x: x[:, -6:].sum(1),
         lambda x: torch.zeros_like(x).slice_scatter(x[:, :6], 1, 0, 6),
+        lambda x: TABLE[: 2 * x.size(1)].sum() + x,
     ],
-    ids=["first", "last", "written"],
+    ids=["first", "last", "written", "table"],
 )
 def test_a_slice_that_small_inputs_do_not_fill_has_engines_of_one_size(machine, caplog, function):
     wrapped = TensorRTModuleWrapper(Lambda(function), 4, dynamic=LENGTHS).eval()

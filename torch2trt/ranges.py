@@ -48,11 +48,16 @@ def _shapes_of(example: tuple[Any, Any]) -> tuple[torch.Size, ...]:
     return tuple(tensor.shape for tensor in _tensors(example))
 
 
-def smallest(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:
-    """The tensors among the arguments with every dynamic dimension as small as it may be."""
+def extremes(args: Any, kwargs: Any, inputs: Sequence[Input]) -> list[list[torch.Tensor]]:
+    """The tensors among the arguments with dynamic dimensions as small, and as large, as may be."""
     tensors = _tensors((args, kwargs))
-    lows = [{n: low for n, (low, _, _) in i.ranges.items()} for i in inputs]
-    return [_resized(x, low, i.ranges) for x, low, i in zip(tensors, lows, inputs)]
+    return [
+        [
+            _resized(x, {n: sizes[end] for n, sizes in i.ranges.items()}, i.ranges)
+            for x, i in zip(tensors, inputs)
+        ]
+        for end in (0, -1)
+    ]
 
 
 def _resized(

@@ -25,7 +25,7 @@ from .errors import ConversionError, InputMismatchError, Torch2TrtError
 from .fixed import fixed_key, same_value
 from .hooks import call_with_hooks, everywhere, everywhere_before
 from .program import Input
-from .ranges import examples, smallest
+from .ranges import examples, extremes
 from .state import state_kept
 from .trace import describe_arguments
 from .watch import Watch
@@ -303,7 +303,8 @@ class CompiledModule(nn.Module, ABC):
                 if not _gives(graph, *other, self._at_other_sizes(*other)):
                     frozen = "; ".join(map(str, graph.frozen)) or "a loop or an index over a size"
                     raise ConversionError(f"the program computes with sizes in Python: {frozen}")
-            _check_slices(graph, smallest(args, kwargs, inputs))
+            for tensors in extremes(args, kwargs, inputs):
+                _check_slices(graph, tensors)
         return graph
 
     def _at_other_sizes(self, args: Any, kwargs: Any) -> Any:
@@ -345,7 +346,7 @@ def _check_slices(graph: GraphModule, tensors: Sequence[torch.Tensor]) -> None:
     except (Torch2TrtError, *_FAILURES) as error:
         short = f"the program fails on them: {error}"
     if short:
-        raise ConversionError(f"small inputs are not like those of the trace: {short}")
+        raise ConversionError(f"some inputs are not like those of the trace: {short}")
 
 
 @torch.no_grad()

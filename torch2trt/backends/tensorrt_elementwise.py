@@ -235,6 +235,8 @@ class ElementwiseMixin(TensorRTBase):
             return self._narrow_binary(name, a, b)
         if name in ("maximum", "minimum") and self._weakly_typed and dtype in FLOATS:
             return self._extreme_or_nan(_BINARY[name], a, b)
+        if name == "pow" and self._weakly_typed and dtype not in FLOATS:
+            raise self.refuse("pow of integers to computed exponents: 8.6 has a layer for floats")
         if name in _BINARY:
             return self.elementwise(_BINARY[name], a, b)
         if name == "ne":

@@ -36,6 +36,8 @@ _MAX_K = 3840
 _MAX_PAIRS = 1 << 28  # comparisons of the sort that needs no top-k
 _KEY = 4096  # above every position of a sort by top-k
 
+_OF_NOTHING = {"sum": 0.0, "prod": 1.0, "mean": math.nan, "any": 0.0, "all": 1.0}
+
 
 def extreme(dtype: torch.dtype, largest: bool) -> float:
     """The largest (else the smallest) value of a dtype, infinite for floats."""
@@ -61,10 +63,19 @@ class ReduceMixin(ExactMixin, ShapeMixin):
 
     def _reduce_layer(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         sizes = self.shape(x)
+        if name in _OF_NOTHING and 0 in [s for a in axes if isinstance(s := sizes[a], int)]:
+            return self._of_nothing(name, x, axes, keepdim)
         if name == "any" and any(not isinstance(sizes[a], int) or not sizes[a] for a in axes):
             name = "sum"  # of nothing, the maximum is not "no"
         operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
+
+    def _of_nothing(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        """What a reduction gives that nothing goes into; 8.6 does not build some of them."""
+        kept = [1 if a in axes else size for a, size in enumerate(self.shape(x))]
+        sizes = kept if keepdim else [size for a, size in enumerate(kept) if a not in axes]
+        value = torch.tensor(_OF_NOTHING[name]).to(self.dtype(x))
+        return self.expand(self.literal(value), sizes)
 
     def _was_small(self, x: Tensor) -> bool:
         """Whether integers were bools or bytes, which float32 holds exactly."""

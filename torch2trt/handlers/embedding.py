@@ -6,10 +6,10 @@ import torch
 
 from ..registry import op
 from .common import dtype, shape, tensor
-from .elementwise import add, div, ge, gt, logical_not, lt, mul, ne, where
+from .elementwise import div, eq, ge, gt, lt, mul, ne, where
 from .indexing import embedding
 from .linear import matmul
-from .logic import isfinite, logical_and
+from .logic import isfinite, isnan, logical_and, logical_or
 from .reduction import amax, any_, mean, sum_
 from .shape import cat, reshape, unsqueeze
 
@@ -98,17 +98,20 @@ def _maxima(ctx, rows, members):
 
 def _totals(ctx, rows, members):
     """The sums per bag [bags, size], by a product with 0 and 1, which needs finite rows; what is
-    infinite is added where a bag has it, and NaN as both infinities.
+    not finite is put where a bag has it.
     """
     kind = dtype(ctx, rows)
-    zero, infinity = torch.zeros((), dtype=kind), torch.tensor(torch.inf, dtype=kind)
     weights = tensor(ctx, members, kind)
-    total = matmul(ctx, weights, where(ctx, isfinite(ctx, rows), rows, zero))
-    for within, limit in ((lt, infinity), (gt, -infinity)):
-        beyond = tensor(ctx, logical_not(ctx, within(ctx, rows, limit)), kind)
-        found = gt(ctx, matmul(ctx, weights, beyond), zero)
-        total = add(ctx, total, where(ctx, found, limit, zero))
-    return total
+
+    def has(what):
+        return gt(ctx, matmul(ctx, weights, tensor(ctx, what, kind)), torch.zeros((), dtype=kind))
+
+    infinity, unknown = (torch.tensor(v, dtype=kind) for v in (torch.inf, torch.nan))
+    total = matmul(ctx, weights, where(ctx, isfinite(ctx, rows), rows, torch.zeros_like(infinity)))
+    above, below = has(eq(ctx, rows, infinity)), has(eq(ctx, rows, -infinity))
+    total = where(ctx, above, infinity, where(ctx, below, -infinity, total))
+    neither = logical_or(ctx, has(isnan(ctx, rows)), logical_and(ctx, above, below))
+    return where(ctx, neither, unknown, total)
 
 
 def _averages(ctx, total, members):

@@ -52,7 +52,7 @@ class Binding:
         for spec, shape in zip(self.engine.inputs, shapes):
             if not self.context.set_input_shape(spec.name, tuple(shape)):
                 raise Torch2TrtError(f"input {spec.name!r}: TensorRT refused shape {tuple(shape)}")
-        self._check_sizes(shapes)
+        trt_api.take_errors(self.context)
         self.outputs, self.fresh = [], []
         for spec in self.engine.outputs:
             shape = known_dims(self.context.get_tensor_shape(spec.name))
@@ -67,16 +67,20 @@ class Binding:
                 self.context.set_output_allocator(spec.name, allocator)
             if shape is None:
                 self.allocators[spec.name].largest = self.context.get_max_output_size(spec.name)
+        self._check_sizes(shapes)
         self.shapes = shapes
 
     def _check_sizes(self, shapes: Shapes) -> None:
-        """Ask TensorRT whether the layers can take the sizes; it runs them if nobody asks."""
-        trt_api.take_errors(self.context)
+        """Whether the layers can take the sizes, as far as TensorRT tells before it runs them.
+
+        It tells when it is asked to infer shapes; else only what the outputs' shapes depend on.
+        """
         unknown = []
-        try:
-            self.context.infer_shapes()
-        except RuntimeError as error:
-            unknown = [str(error)]
+        if trt_api.reports_shapes():
+            try:
+                self.context.infer_shapes()
+            except RuntimeError as error:
+                unknown = [str(error)]
         reasons = trt_api.take_errors(self.context) or unknown
         if reasons:
             given = ", ".join(str(list(shape)) for shape in shapes)
