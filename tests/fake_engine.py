@@ -28,13 +28,10 @@ class FakeContext:
         self.shapes[name] = shape
         return True
 
-    def infer_shapes(self):
+    def get_tensor_shape(self, name):
         if self.shapes["x"][0] == self.engine.unfit:
             self.error_recorder.report_error(None, "a slice lies outside of its tensor")
-            raise RuntimeError("infer_shapes error code: -1")
-        return []
-
-    def get_tensor_shape(self, name):
+            return (-1, -1)
         return self.shapes["x"]
 
     def set_tensor_address(self, name, address):

@@ -20,6 +20,8 @@ OBSERVED = torch.tensor([0.125, 0.03125, 0.5, 1.0])
 
 OFF, ON = torch.tensor([0]), torch.tensor([1])
 
+BOUNDED = {"tensorrt 8.6": "code that it generates has bounds where infinities meet"}
+
 
 def bag(name, mode, *inputs, **options):
     """A case of nn.EmbeddingBag."""
@@ -49,7 +51,7 @@ CASES = [
     bag("padding_max", "max", FLAT, OFFSETS, padding_idx=-1),
     *[case(f"embedding_bag_{mode}_not_finite",
            lambda w, mode=mode: F.embedding_bag(FLAT, w, OFFSETS, mode=mode), NOT_FINITE,
-           oracle="same") for mode in ("sum", "mean")],
+           oracle="same", wrong=BOUNDED) for mode in ("sum", "mean")],
     *[case(f"embedding_bag_{mode}_not_finite_rows",
            lambda w, mode=mode: (F.embedding_bag(INDEX, w, mode=mode),
                                  F.embedding_bag(INDEX, w, mode=mode, padding_idx=2)),
@@ -62,7 +64,7 @@ CASES = [
          lambda w: F.embedding_bag(INDEX // 4, w, mode="mean", padding_idx=0), (7, 4)),
     case("embedding_bag_offsets_computed",
          lambda w, o: F.embedding_bag(FLAT, w, o, mode="sum"), NOT_FINITE, OFFSETS,
-         oracle="same"),
+         oracle="same", wrong=BOUNDED),
     case("embedding_bag_weights",
          lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s),
          (7, 4), (2, 3)),

@@ -94,14 +94,6 @@ def version() -> str:
     return f"{'tensorrt_rtx' if is_rtx() else 'tensorrt'} {trt().__version__}"
 
 
-def reports_shapes() -> bool:
-    """Whether a context can be asked to infer shapes that do not fit: 8.6 crashes Python there.
-
-    Releases without the flag for float16 networks, 11 and RTX, raise; 10 is taken for 8.6.
-    """
-    return not hasattr(trt().BuilderFlag, "FP16")
-
-
 def supports(feature: str) -> bool:
     """Whether the loaded library has a feature.
 

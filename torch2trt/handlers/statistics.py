@@ -37,7 +37,8 @@ def logsumexp(ctx, x, dim, keepdim=False):
     if not over:
         return x
     if is_size(numel(ctx, x, over), 0):
-        return log(ctx, sum_(ctx, exp(ctx, x), over, keepdim))
+        left = shape(ctx, sum_(ctx, x, over, keepdim))
+        return ctx.expand(torch.tensor(-torch.inf, dtype=dtype(ctx, x)), left)
     largest = amax(ctx, x, over, True)
     infinite = eq(ctx, abs_(ctx, largest), torch.inf)
     largest = where(ctx, infinite, tensor(ctx, 0, dtype(ctx, x)), largest)

@@ -53,9 +53,10 @@ class Binding:
             if not self.context.set_input_shape(spec.name, tuple(shape)):
                 raise Torch2TrtError(f"input {spec.name!r}: TensorRT refused shape {tuple(shape)}")
         trt_api.take_errors(self.context)
+        found = [known_dims(self.context.get_tensor_shape(s.name)) for s in self.engine.outputs]
+        self._check_sizes(shapes)
         self.outputs, self.fresh = [], []
-        for spec in self.engine.outputs:
-            shape = known_dims(self.context.get_tensor_shape(spec.name))
+        for spec, shape in zip(self.engine.outputs, found):
             if shape is not None and -1 in shape:
                 shape = None
             self.outputs.append((spec.name, shape, spec.dtype))
@@ -67,21 +68,11 @@ class Binding:
                 self.context.set_output_allocator(spec.name, allocator)
             if shape is None:
                 self.allocators[spec.name].largest = self.context.get_max_output_size(spec.name)
-        self._check_sizes(shapes)
         self.shapes = shapes
 
     def _check_sizes(self, shapes: Shapes) -> None:
-        """Whether the layers can take the sizes, as far as TensorRT tells before it runs them.
-
-        It tells when it is asked to infer shapes; else only what the outputs' shapes depend on.
-        """
-        unknown = []
-        if trt_api.reports_shapes():
-            try:
-                self.context.infer_shapes()
-            except RuntimeError as error:
-                unknown = [str(error)]
-        reasons = trt_api.take_errors(self.context) or unknown
+        """Raise what TensorRT found as it inferred shapes; it runs the engine all the same."""
+        reasons = trt_api.take_errors(self.context)
         if reasons:
             given = ", ".join(str(list(shape)) for shape in shapes)
             raise Torch2TrtError(f"inputs of the shapes {given}: {'; '.join(reasons)}")
