@@ -22,7 +22,7 @@ class Case:
             ``UnsupportedOpError`` with them.
         rtol, atol: relative to the largest magnitude of the expected output, in float32 units by
             default.
-        wrong: backend, or the beginning of its version -> reason of a known gap: a strict xfail.
+        wrong: backend -> reason of a known gap: a strict xfail.
         oracle: "float64" compares with the program in float64; "same" with the program in the
             dtypes of its inputs.
         dynamic: also run with a dynamic first dimension.

@@ -54,7 +54,7 @@ def embedding_bag_padded(
     else:
         members = _members(ctx, offsets, count, include_last_offset)
         members = members if real is None else logical_and(ctx, members, real)
-        result = _bags(ctx, rows, members, mode)
+        result = _bags(ctx, rows, members, mode, (weight, per_sample_weights))
     return result, None, None, None
 
 
@@ -81,11 +81,12 @@ def _equal_bags(ctx, rows, real, length, mode):
     return total if mode == _SUM else _averages(ctx, total, real)
 
 
-def _bags(ctx, rows, members, mode):
-    """The rows [count, size] reduced per bag; a bag without members is zero."""
+def _bags(ctx, rows, members, mode, table):
+    """The rows [count, size] of `table` reduced per bag; a bag without members is zero."""
     if mode == _MAX:
         return _maxima(ctx, unsqueeze(ctx, rows, 0), members)
-    total = _totals(ctx, rows, members)
+    totals = _totals_on_tensorrt if ctx.is_tensorrt else _totals
+    total = totals(ctx, rows, members, table)
     return total if mode == _SUM else _averages(ctx, total, members)
 
 
@@ -96,7 +97,19 @@ def _maxima(ctx, rows, members):
     return where(ctx, _has_members(ctx, members), top, torch.zeros((), dtype=kind))
 
 
-def _totals(ctx, rows, members):
+def _totals_on_tensorrt(ctx, rows, members, table):
+    """The sums per bag [bags, size]: a product where the table is known to be finite.
+
+    Infinities that meet in the code that 8.6 generates are no NaN, so they are not put together.
+    """
+    kind = dtype(ctx, rows)
+    if all(t is None or (not ctx.is_tensor(t) and bool(t.isfinite().all())) for t in table):
+        return matmul(ctx, tensor(ctx, members, kind), rows)
+    zero = torch.zeros((), dtype=kind)
+    return sum_(ctx, where(ctx, unsqueeze(ctx, members, 2), unsqueeze(ctx, rows, 0), zero), [1])
+
+
+def _totals(ctx, rows, members, table):
     """The sums per bag [bags, size], by a product with 0 and 1, which needs finite rows; what is
     not finite is put where a bag has it.
     """
