@@ -27,13 +27,13 @@ def bag(name, mode, *inputs, **options):
                 *inputs)
 
 
-def observed(x, is_on, by_channel):
+def observed(x, is_on, by_channel, factor=1):
     """Fake quantisation with an observer that is switched off, whose scales are those of its
     ranges: PyTorch computes them from the ranges again on a CPU.
     """
     scales, zeros = OBSERVED[: 4 if by_channel else 1], ZEROS[: 4 if by_channel else 1]
     return torch.fused_moving_avg_obs_fake_quant(
-        x, OFF, ON if is_on else OFF, -zeros * scales, (255 - zeros) * scales, scales.clone(),
+        x, OFF, ON if is_on else OFF, -zeros * scales, (255 - zeros) * scales, scales * factor,
         zeros.clone(), 0.01, 0, 255, 1, by_channel, False,
     )  # fmt: skip
 
@@ -75,6 +75,8 @@ CASES = [
     case("fake_quantize_observer_off", lambda x: observed(x, 1, False), STEPS, oracle="same"),
     case("fake_quantize_observer_off_channels", lambda x: observed(x, 1, True), STEPS,
          oracle="same"),
+    case("fake_quantize_of_another_scale", lambda x: observed(x, 1, True, 2), STEPS,
+         refused=dict.fromkeys(("tensorrt", "tvm"), "that the ranges do not give"), oracle="same"),
     case("fake_quantize_off", lambda x: observed(x, 0, False) * 2, STEPS, oracle="same"),
     case("fake_quantize_channels",
          lambda x: torch.fake_quantize_per_channel_affine(x, SCALES, ZEROS, 1, 0, 255), STEPS,

@@ -88,10 +88,25 @@ def observed_fake_quantize(
         raise ctx.refuse("an observer; call model.apply(torch.ao.quantization.disable_observer)")
     if not bool(fake_quant_on):
         return x
+    ranges = running_min, running_max, averaging, quant_min, quant_max, ch_axis, per_row, symmetric
+    if not _follow(scale, zero_point, ranges):
+        raise ctx.refuse("a scale that the ranges do not give: CPU and GPU take another one each")
     if per_row:
         arguments = x, scale, zero_point, ch_axis, quant_min, quant_max
         return fake_quantize_per_channel_cachemask(ctx, *arguments)[0]
     return fake_quantize_cachemask(ctx, x, scale, zero_point, quant_min, quant_max)[0]
+
+
+def _follow(scale, zero_point, ranges):
+    """Whether a scale and zero point are what PyTorch computes from the ranges again on a CPU."""
+    low, high, averaging, quant_min, quant_max, ch_axis, *kind = ranges
+    low, high, again, zeros = (t.detach().cpu().clone() for t in (low, high, scale, zero_point))
+    example = torch.zeros([len(again) if a == ch_axis else 1 for a in range(max(ch_axis, 0) + 1)])
+    switches = torch.tensor([0]), torch.tensor([1])
+    torch.fused_moving_avg_obs_fake_quant(
+        example, *switches, low, high, again, zeros, averaging, quant_min, quant_max, ch_axis, *kind
+    )
+    return again.allclose(scale.cpu()) and zeros.equal(zero_point.cpu())
 
 
 @op(
