@@ -90,6 +90,31 @@ def test_reductions_over_nothing(compiled, program):
         assert_same(run([x]), [program(x)], 1e-6)
 
 
+ROW = torch.tensor([[torch.inf, 1.0, -torch.inf]])
+ONE = torch.tensor([-torch.inf])
+MASK = torch.full((12, 12), -torch.inf).triu(1)
+
+INFINITE = {
+    "filled": lambda x: x.new_full((x.size(0), 3), -torch.inf),
+    "added": lambda x: x + torch.full_like(x, torch.inf),
+    "largest": lambda x: torch.maximum(torch.full_like(x, -torch.inf), x),
+    "buffer": lambda x: torch.minimum(ONE.expand(x.size(0), 3), x),
+    "row": lambda x: torch.cat([ROW.expand(x.size(0), 3), x + ROW]),
+    "mask": lambda x: MASK[: x.size(0), : x.size(0)] + x @ x.mT,
+    "row_of_mask": lambda x: MASK[x.size(0) - 1] * 1,
+    "chosen": lambda x: torch.where(x > 0, x, -torch.inf).flip(0),
+    "pooled": lambda x: F.max_pool1d(torch.full_like(x, -torch.inf)[None], 3, 1, 1),
+}
+
+
+@pytest.mark.parametrize("program", INFINITE.values(), ids=INFINITE)
+def test_infinite_numbers(compiled, program):
+    run = compiled(program, [torch.randn(4, 3)], dynamic=True)
+    for rows in (4, 1, 7):
+        x = torch.randn(rows, 3)
+        assert_same(run([x]), [program(x)], 1e-5)
+
+
 KERNEL = torch.linspace(-1, 1, 36).reshape(4, 1, 3, 3)
 
 

@@ -226,7 +226,8 @@ def test_description_from_the_definition():
 @pytest.fixture
 def engine_file(tmp_path):
     path = tmp_path / "a.engine"
-    container.write(path, {"library": "tensorrt 1", "gpu": None, "extra": {"n": 3}}, b"plan" * 100)
+    description = {"library": "tensorrt 1", "gpu": None, "inputs": [], "outputs": []}
+    container.write(path, {**description, "extra": {"n": 3}}, b"plan" * 100)
     return path
 
 

@@ -12,7 +12,7 @@ from fake_engine import FakeCudaEngine
 
 import torch2trt
 from torch2trt.backends import trt_api
-from torch2trt.engine import Engine, TensorSpec
+from torch2trt.engine import Engine, TensorSpec, describe, names_in
 from torch2trt.errors import BackendUnavailableError, InputMismatchError, Torch2TrtError
 from torch2trt.inference import InferenceContext, TVMInference, host
 from torch2trt.inference.inputs import as_engine, in_order, profile_of
@@ -216,6 +216,30 @@ def test_threads_take_turns(pycuda):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
+
+
+class Backwards(FakeCudaEngine):
+    """An engine whose outputs are not in the order of its network."""
+
+    outputs = ("output1", "output0")
+
+    def get_tensor_name(self, index):
+        return (*self.outputs, "x")[index]
+
+    def get_tensor_mode(self, name):
+        modes = trt_api.trt().TensorIOMode
+        return modes.INPUT if name == "x" else modes.OUTPUT
+
+
+@needs_trt
+def test_outputs_are_in_the_order_of_the_network():
+    assert [s.name for s in Engine(Backwards(), 0).specs] == ["x", "output0", "output1"]
+    named = Backwards()
+    named.outputs = "scores", "boxes"
+    assert [s.name for s in Engine(named, 0).outputs] == ["scores", "boxes"]
+    engine = Engine(named, 0, names=["x", "boxes", "scores"])
+    assert [s.name for s in engine.outputs] == ["boxes", "scores"]
+    assert names_in(describe(engine.specs, None, {})) == ["x", "boxes", "scores"]
 
 
 @needs_trt

@@ -50,6 +50,36 @@ def test_outputs_get_their_type_back(monkeypatch):
     assert module(x).dtype == torch.int64 and module(x).equal(x.argmax(1))
 
 
+class Constants(nn.Module):
+    """TorchScript records no dtype of attributes and of what scripts return."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("index", torch.arange(3))
+        self.positive = torch.jit.script(positive_ones)
+
+    def forward(self, x):
+        return self.index, x, self.positive(x)
+
+
+def positive_ones(x):
+    return (x > 0).long()
+
+
+def test_constants_and_results_of_scripts_get_their_type_back(monkeypatch):
+    x = torch.tensor([0.5, -1.0, 2.0])
+    assert [v.dtype for v in GraphModule(Constants(), x).graph.outputs] == [
+        torch.int64,
+        torch.float32,
+        torch.int64,
+    ]
+    module = loaded(monkeypatch, Constants(), x)
+    module._run = lambda x: (torch.arange(3).int(), x, (x > 0).int())
+    index, same, positive = module(x)
+    assert index.dtype == positive.dtype == torch.int64 and same.equal(x)
+    assert positive.tolist() == [1, 0, 1]
+
+
 def test_another_structure_or_fixed_value_is_refused(monkeypatch):
     x = torch.rand(2)
     module = loaded(monkeypatch, lambda x, n: x * n, (x, 3))

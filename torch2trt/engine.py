@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,6 +86,11 @@ def describe(
     }
 
 
+def names_in(description: Mapping[str, Any]) -> list[str]:
+    """The names of the inputs and outputs of an engine file, in network order."""
+    return [spec["name"] for spec in (*description["inputs"], *description["outputs"])]
+
+
 def _gpu(device: int) -> dict[str, Any]:
     capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
     return {"name": torch.cuda.get_device_name(device), "compute_capability": capability}
@@ -117,11 +122,12 @@ class Engine:
     """
 
     def __init__(
-        self, cuda_engine: Any, device: int | None = None, extra: Mapping[str, Any] | None = None
-    ):
+        self, cuda_engine: Any, device: int | None = None, extra: Mapping[str, Any] | None = None,
+        names: Sequence[str] = (),
+    ):  # fmt: skip
         self.cuda_engine = cuda_engine
         self.device = torch.cuda.current_device() if device is None else device
-        self.specs = _engine_specs(cuda_engine)
+        self.specs = _in_network_order(_engine_specs(cuda_engine), names)
         self.extra = dict(extra or {})
         self.generation = 0
         self._gates: list[Any] = []
@@ -129,14 +135,18 @@ class Engine:
 
     @classmethod
     def from_plan(
-        cls, plan: Any, device: Any = None, extra: Mapping[str, Any] | None = None
-    ) -> Engine:
+        cls, plan: Any, device: Any = None, extra: Mapping[str, Any] | None = None,
+        names: Sequence[str] = (),
+    ) -> Engine:  # fmt: skip
         """Deserialise a plan onto a device.
 
         Args:
             plan: bytes-like, from ``build_engine``.
             device: a CUDA device; by default torch's current one.
             extra: see ``Engine.extra``.
+            names: the inputs and outputs in network order, which an engine of 8.6 may not keep. By
+                default outputs named "output0", "output1", ... are in the order of their numbers,
+                others as the engine has them.
 
         Raises:
             BackendUnavailableError: engines do not run on this machine.
@@ -158,7 +168,7 @@ class Engine:
             raise EngineFileError(
                 "TensorRT does not accept the plan: " + "; ".join(recorder.messages)
             )
-        return cls(cuda_engine, index, extra)
+        return cls(cuda_engine, index, extra, names)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: Any = None) -> Engine:
@@ -168,10 +178,10 @@ class Engine:
             EngineFileError: damaged, or made for another TensorRT version or GPU.
             BackendUnavailableError: engines do not run on this machine.
         """
-        description, plan = container.read(path, "library", "gpu", "extra")
+        description, plan = container.read(path, "library", "gpu", "inputs", "outputs", "extra")
         if trt_api.can_run():
             _check_fits(os.fspath(path), description, cuda_index(device))
-        return cls.from_plan(plan, device, description["extra"])
+        return cls.from_plan(plan, device, description["extra"], names_in(description))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Write the engine, with the weights it has now, to a file, see ``container``."""
@@ -307,6 +317,20 @@ def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
                 shape = tuple(n[0] if len(set(n)) == 1 else -1 for n in sizes)
         specs.append(TensorSpec(name, is_input, dtype, shape, on_host, ranges))
     return tuple(sorted(specs, key=lambda spec: not spec.is_input))
+
+
+def _in_network_order(
+    specs: tuple[TensorSpec, ...], names: Sequence[str]
+) -> tuple[TensorSpec, ...]:
+    """Inputs and outputs in the order of `names`: an engine of 8.6 has constant outputs last.
+
+    Without `names`, outputs named "output0", "output1", ... are in that order.
+    """
+    numbered = [f"output{i}" for i in range(sum(not spec.is_input for spec in specs))]
+    place = {name: i for i, name in enumerate(names or numbered)}
+    if not {spec.name for spec in specs if not spec.is_input} <= place.keys():
+        return specs
+    return tuple(sorted(specs, key=lambda s: (not s.is_input, place.get(s.name, 0))))
 
 
 def _profile_shapes(engine: Any, name: str, shape: tuple[int, ...] | None, profile: int) -> Range:

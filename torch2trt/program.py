@@ -19,7 +19,7 @@ from .context import use_context
 from .core import GraphModule
 from .definition import definition_digest, tensor_bytes
 from .digest import in_threads, sha256
-from .engine import Engine, describe, network_specs
+from .engine import Engine, describe, names_in, network_specs
 from .errors import EngineBuildError
 from .inference import TorchInferenceContext
 from .precision import lower_precision
@@ -321,6 +321,7 @@ class TensorRTProgram:
         self, description: Mapping[str, Any], plan: Any, definition: Definition | None
     ) -> None:
         """Load the engine."""
-        self.engine = Engine.from_plan(plan, self.device, description["extra"])
+        names = names_in(description)
+        self.engine = Engine.from_plan(plan, self.device, description["extra"], names)
         context = TorchInferenceContext(self.engine, cuda_graph=self.settings.cuda_graph)
         self.run, self.prepare = context.run, context.prepare

@@ -6,7 +6,7 @@ import contextlib
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -155,6 +155,7 @@ class _Flat(nn.Module):
                 self.add_module(name, value)
         self._tree, self._leaves = tree, tuple(leaves)
         self.output: tuple[pytree.TreeSpec, tuple[Any, ...]] | None = None
+        self.dtypes: list[torch.dtype] = []
         self.writes: Counter[str] = Counter()
 
     def run(
@@ -170,7 +171,9 @@ class _Flat(nn.Module):
         leaves, tree = self.run(tensors, self.module)
         self.writes = undeclared_writes(torch._C._get_tracing_state().graph())
         self.output = tree, _marked(leaves)
-        return tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        self.dtypes = [tensor.dtype for tensor in tensors]
+        return tuple(tensors)
 
 
 def _marked(leaves: Sequence[Any]) -> tuple[Any, ...]:
@@ -218,7 +221,7 @@ def trace(
     if TENSOR not in output_leaves or not all(map(_is_plain, output_leaves)):
         raise _returns_wrong(program, output_leaves)
     check_no_write_was_dropped(flat.writes, script.inlined_graph)
-    graph = _flat_outputs(from_torchscript(script.inlined_graph))
+    graph = _flat_outputs(from_torchscript(script.inlined_graph), flat.dtypes)
     output_leaves = _with_numbers(graph, output_leaves)
     return Trace(graph, tree, _marked(leaves), output_tree, output_leaves, tuple(frozen), flat,
         tuple(frozen.from_data), tuple(counters),
@@ -333,13 +336,15 @@ def _returns_wrong(program: Any, leaves: Sequence[Any]) -> ConversionError:
     return ConversionError(f"{_name(program)} returned {got}; expected {expected}")
 
 
-def _flat_outputs(graph: Graph) -> Graph:
-    """Make the elements of the returned tuple the outputs of the graph."""
+def _flat_outputs(graph: Graph, dtypes: Sequence[torch.dtype]) -> Graph:
+    """Make the elements of the returned tuple the outputs of the graph. TorchScript tells no dtype
+    of attributes and of what scripts return."""
     outputs = graph.outputs
     made_by = {v.name: node for node in graph.nodes for v in node.outputs}
     if len(outputs) == 1 and outputs[0].type != "Tensor":
         maker = made_by[outputs[0].name]
         outputs = maker.inputs if maker.kind == "prim::TupleConstruct" else outputs
+    outputs = tuple(replace(v, dtype=d) for v, d in zip(outputs, dtypes, strict=True))
     return Graph(graph.inputs, outputs, graph.nodes).without_dead_nodes()
 
 

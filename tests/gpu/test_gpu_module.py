@@ -145,6 +145,31 @@ def test_nested_and_integer_outputs():
     assert got["more"][1] is None
 
 
+class Ordered(nn.Module):
+    """Outputs and inputs of one shape, constants among them, in another order than layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.tensor([[3.0, 4.0]]))
+
+    def forward(self, a, b, c):
+        last = (c * 2).relu() + 1
+        first = self.table + 1, torch.full((1, 2), 7.0, device=a.device), b - a
+        return *first, c, self.table, last, torch.ones(1, 2, device=a.device), a.exp()
+
+
+def test_inputs_and_outputs_are_in_order(tmp_path):
+    model = Ordered().eval().cuda()
+    inputs = [torch.randn(1, 2, device="cuda") for _ in range(3)]
+    wrapped = wrap(model, 1, input_names=["z", "y", "x"])
+    expected = Ordered().cuda()(*inputs)
+    wrapped(*inputs)
+    wrapped.save(tmp_path / "ordered.engine")
+    for run in (wrapped, load(tmp_path / "ordered.engine")):
+        for got, wanted in zip(run(*inputs), expected, strict=True):
+            same(got, wanted)
+
+
 @pytest.mark.parametrize(
     "inputs, message",
     [

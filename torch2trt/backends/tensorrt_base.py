@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._bytes: set[str] = set()
         self._numbers: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
         self._values: dict[str, torch.Tensor] = {}
-        self._infinite: set[str] = set()
+        self._infinite: dict[str, float | None] = {}
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 
@@ -104,6 +105,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             layer.get_output(i).name = name if count == 1 else self.unique(f"output{i}")
         if self._weakly_typed:
             self._constrain(layer)
+            self._pass_infinity(layer)
         return layer.get_output(index)
 
     def check(self, added: Any) -> Any:
@@ -136,6 +138,16 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         for i, dtype in enumerate(types):
             if dtype in floats and (cast or wanted is not None):
                 layer.set_output_type(i, dtype)
+
+    def _pass_infinity(self, layer: Any) -> None:
+        """What is computed from infinite numbers may be infinite."""
+        if not self._infinite or layer_kind(layer) == "SOFTMAX":
+            return
+        inputs = (layer.get_input(i) for i in range(layer.num_inputs))
+        if any(x is not None and x.name in self._infinite for x in inputs):
+            self._infinite.update(
+                (layer.get_output(i).name, None) for i in range(layer.num_outputs)
+            )
 
     def has(self, feature: str) -> bool:
         """Whether this release has a feature: a network method, or a dotted name."""
@@ -284,6 +296,15 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """The values of a constant, or of a literal of one element; None of anything computed."""
         return self._values.get(x.name) if self.is_tensor(x) else x
 
+    def _not_finite(self, x: Tensor) -> float | None:
+        """The infinite number or NaN that a constant of a weakly typed network is, else None."""
+        return self._infinite.get(x.name)
+
+    def _infinity(self, x: Tensor) -> float | None:
+        """The infinite number that a constant of a weakly typed network is, else None."""
+        value = self._not_finite(x)
+        return value if value is not None and math.isinf(value) else None
+
     def _number(self, value: torch.Tensor) -> torch.Tensor:
         return value.float() if value.dtype == torch.float64 and value.dim() == 0 else value
 
@@ -296,6 +317,11 @@ class TensorRTBase(DimsMixin, SymbolicContext):
             layer.precision = self.trt.DataType.HALF
             layer.set_output_type(0, self.trt.DataType.HALF)
         x = self.out(layer)
+        if self._weakly_typed and value.is_floating_point():
+            if value.numel() == 1 and not bool(value.isfinite()):
+                self._infinite[x.name] = value.item()
+            elif bool(value.isinf().any()):
+                self._infinite[x.name] = None
         if value.dtype == torch.bfloat16:
             return self.out(self.network.add_cast(x, self.kind(torch.bfloat16)))
         return self.back(x, torch.uint8) if value.dtype == torch.uint8 else x
@@ -328,7 +354,9 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         if not missing:
             return x
         shape = (1,) * missing + self.shape(x)
-        known = self._values.get(x.name)
+        known, special = self._values.get(x.name), self._not_finite(x)
+        if special is not None:
+            return self.number(special, self.dtype(x), rank)
         return self.reshape(x, shape) if known is None else self.literal(known, shape)
 
     def axes(self, dims: Sequence[int]) -> int:

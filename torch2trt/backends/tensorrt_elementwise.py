@@ -9,6 +9,7 @@ NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT prom
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -32,6 +33,7 @@ _BINARY = {
     "pow": "POW",
 }  # fmt: skip
 _OR_EQUAL = {"le": "LESS", "ge": "GREATER"}
+_COMPARISONS = ("eq", "ne", "lt", "gt", "le", "ge")
 _BOOL_BINARY = {
     "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
     "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
@@ -93,6 +95,11 @@ class ElementwiseMixin(TensorRTBase):
             return self._not(x)
         if dtype not in FLOATS:
             return self._int_unary(name, x)
+        special = self._not_finite(x)
+        if special is not None:
+            return self._of_special(name, x, special)
+        if name == "sign" and self._weakly_typed:
+            return self._sign(x)
         if name in _UNARY:
             return self._unary_layer(_UNARY[name], x)
         if name in _ACTIVATION:
@@ -101,6 +108,17 @@ class ElementwiseMixin(TensorRTBase):
         if composed is None:
             raise self.refuse(f"unary {name} of {dtype} is not available")
         return composed(x)
+
+    def _of_special(self, name: str, x: Tensor, value: float) -> Tensor:
+        """A function of an infinite number or NaN, from PyTorch."""
+        result: torch.Tensor = getattr(torch, name)(torch.tensor(value, dtype=self.dtype(x)))
+        return self.literal(result, (1,) * self.rank(x))
+
+    def _sign(self, x: Tensor) -> Tensor:
+        """0 for NaN, where the layer of 8.6 gives NaN."""
+        above, below = (self._with(kind, x, 0) for kind in ("GREATER", "LESS"))
+        dtype = self.dtype(x)
+        return self.elementwise("SUB", self.cast(above, dtype), self.cast(below, dtype))
 
     def activation(
         self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
@@ -179,16 +197,29 @@ class ElementwiseMixin(TensorRTBase):
         equal already."""
         if self._weakly_typed and kind in _SWAPPED:
             for x, value, relation in (
-                (a, self.value_of(b), kind),
-                (b, self.value_of(a), _SWAPPED[kind]),
+                (a, self._not_finite(b), kind),
+                (b, self._not_finite(a), _SWAPPED[kind]),
             ):
-                if value is not None and bool(value.isinf()):
-                    return self._compare_infinity(relation, x, value.item())
+                if value is not None:
+                    return self._compare_special(relation, x, value)
         if self._weakly_typed and kind in _LOGIC:
             for x, value in ((a, self.value_of(b)), (b, self.value_of(a))):
                 if value is not None:
                     return self._logic_with(kind, x, bool(value))
         return self._elementwise_layer(kind, a, b)
+
+    def _computed(self, x: Tensor, like: Tensor) -> Tensor:
+        """Infinite numbers and NaN in the shape of `like`, and computed from it: as constants, code
+        that 8.6 generates may hold 1e38 or 0 in their place."""
+        value, dtype, rank = self._not_finite(x), self.dtype(x), self.rank(x)
+        if value is None:
+            return x
+        large = -1.0 if math.isnan(value) else math.copysign(torch.finfo(dtype).max, value)
+        numbers = [self.number(v, dtype, rank) for v in (large, large / 2)]
+        chosen = self._select(self._with("GREATER", like, 0), *numbers)
+        if math.isnan(value):
+            return self._unary_layer("SQRT", chosen)
+        return self.infinite(chosen, self.number(100, dtype, rank))
 
     def _logic_with(self, kind: str, x: Tensor, value: bool) -> Tensor:
         """AND, OR or XOR of `x` and one bool, without the bool: 8.6 crashes on some constants of
@@ -198,9 +229,11 @@ class ElementwiseMixin(TensorRTBase):
         opposite = self._not(x)
         return opposite if kind == "XOR" else self._elementwise_layer(kind, x, opposite)
 
-    def _compare_infinity(self, kind: str, x: Tensor, infinity: float) -> Tensor:
+    def _compare_special(self, kind: str, x: Tensor, infinity: float) -> Tensor:
         """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the
-        largest finite one."""
+        largest finite one; or of `x` and NaN."""
+        if math.isnan(infinity):
+            return self._elementwise_layer("LESS", x, x)
         largest = math.copysign(torch.finfo(self.dtype(x)).max, infinity)
         beyond, within = ("GREATER", "LESS") if infinity > 0 else ("LESS", "GREATER")
         if kind == within:
@@ -233,10 +266,12 @@ class ElementwiseMixin(TensorRTBase):
             return self._bool_binary(name, a, b)
         if dtype in _NARROW:
             return self._narrow_binary(name, a, b)
+        if self._weakly_typed and name not in _COMPARISONS:
+            a, b = self._computed(a, b), self._computed(b, a)
         if name in ("maximum", "minimum") and self._weakly_typed and dtype in FLOATS:
             return self._extreme_or_nan(_BINARY[name], a, b)
-        if name == "pow" and self._weakly_typed and dtype not in FLOATS:
-            raise self.refuse("pow of integers to computed exponents: 8.6 has a layer for floats")
+        if name == "pow" and self._weakly_typed:
+            return self._power_of_tensors(a, b)
         if name in _BINARY:
             return self.elementwise(_BINARY[name], a, b)
         if name == "ne":
@@ -317,6 +352,11 @@ class ElementwiseMixin(TensorRTBase):
             return self._unary_layer(
                 "RECIP", a if exponent == -1 else self.elementwise("PROD", a, a)
             )
+        if self._weakly_typed and not math.isfinite(exponent):
+            endless = self.number(exponent, self.dtype(a), self.rank(a))
+            return self._aligned_binary("pow", a, endless)
+        if self._weakly_typed and not exponent.is_integer():
+            a = self._select(self._is_infinite(a), self._unary_layer("ABS", a), a)
         return self._with("POW", a, exponent)
 
     # ---- selection -------------------------------------------------------------------------------
@@ -327,32 +367,32 @@ class ElementwiseMixin(TensorRTBase):
         dtype = self.dtype(a)
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
-        infinite = dtype in FLOATS and [v for v in (a, b) if self._is_infinite(v)]
-        if self._weakly_typed and any(self.value_of(v).numel() == 1 for v in infinite or ()):
-            result = self._select_infinite(condition, a, b)
-        else:
-            result = self.back(self._select(condition, a, b), dtype)
-        if infinite:
-            self._infinite.add(result.name)
-        return result
+        infinities = [self._infinity(x) for x in (a, b)]
+        if infinities != [None, None]:
+            return self._select_infinite(condition, (a, b), infinities)
+        return self.back(self._select(condition, a, b), dtype)
 
-    def _is_infinite(self, x: Tensor) -> bool:
-        value = self.value_of(x)
-        return value is not None and bool(value.isinf().any())
-
-    def _select_infinite(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def _select_infinite(
+        self, condition: Tensor, values: Sequence[Tensor], infinities: Sequence[float | None]
+    ) -> Tensor:
         """Infinite numbers as products; code that 8.6 generates may hold 1e38 in their place."""
-        dtype, rank = self.dtype(a), self.rank(a)
-        largest = torch.finfo(dtype).max
-        beyond, one = (self.number(v, dtype, rank) for v in (100.0, 1.0))
-        values, factors = [], []
-        for x in (a, b):
-            infinite = self._is_infinite(x) and self.value_of(x).numel() == 1
-            sign = 1 if infinite and self.value_of(x).item() > 0 else -1
-            values.append(self.number(sign * largest, dtype, rank) if infinite else x)
-            factors.append(beyond if infinite else one)
-        selected = self._select(condition, *values)
-        return self.elementwise("PROD", selected, self._select(condition, *factors))
+        dtype, rank = self.dtype(values[0]), self.rank(values[0])
+        largest = [v if v is None else math.copysign(torch.finfo(dtype).max, v) for v in infinities]
+        finite = [
+            x if number is None else self.number(number, dtype, rank)
+            for x, number in zip(values, largest, strict=True)
+        ]
+        one, beyond = self.number(1, dtype, rank), self.number(100, dtype, rank)
+        factor = beyond
+        if None in infinities:
+            factor = self._select(condition, *(one if v is None else beyond for v in infinities))
+        return self.infinite(self._select(condition, *finite), factor)
+
+    def infinite(self, x: Tensor, factor: Tensor) -> Tensor:
+        """`x` times a factor that takes the largest finite numbers beyond."""
+        result = self.elementwise("PROD", x, factor)
+        self._infinite[result.name] = None
+        return result
 
     def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
         return self.out(self.network.add_select(condition, a, b))

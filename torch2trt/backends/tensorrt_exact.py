@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from .base import Operand, Tensor
+from .tensorrt_base import FLOATS
 from .tensorrt_elementwise import ElementwiseMixin
 
 _SPLITTER = 4097.0  # 2**12 + 1: cuts a float32 into two halves of 12 bits
@@ -98,6 +99,34 @@ class ExactMixin(ElementwiseMixin):
         return self.elementwise(
             "OR", self._with("LESS", x, 0), self._with("LESS", self._unary_layer("RECIP", x), 0)
         )
+
+    # ---- powers ----------------------------------------------------------------------------------
+    def _is_infinite(self, x: Tensor) -> Tensor:
+        largest = torch.finfo(self.dtype(x)).max
+        return self._with("GREATER", self._unary_layer("ABS", x), largest)
+
+    def _power_of_tensors(self, a: Tensor, b: Tensor) -> Tensor:
+        """POW, with PyTorch's results where the layer of 8.6 gives NaN: at infinite exponents, at
+        powers of minus infinity, and of 1."""
+        if self.dtype(a) not in FLOATS:
+            raise self.refuse("pow of integers to computed exponents: 8.6 has a layer for floats")
+        known = self.value_of(a)
+        if known is not None and known > 1:
+            return self.elementwise("POW", a, b)
+        size, endless = self._unary_layer("ABS", a), self._is_infinite(b)
+        whole = self.elementwise("EQUAL", b, self._unary_layer("FLOOR", b))
+        rootless = self.elementwise("AND", self._is_infinite(a), self._not(whole))
+        power = self.elementwise("POW", self._select(rootless, size, a), b)
+        one, zero = (self.number(v, self.dtype(a), self.rank(a)) for v in (1, 0))
+        above, positive = self._with("GREATER", size, 1), self._with("GREATER", b, 0)
+        shrinks = self.elementwise("XOR", above, positive)
+        limit = self._select(shrinks, zero, self._unary_layer("ABS", b))
+        limit = self._select(self.elementwise("EQUAL", a, a), limit, a)
+        power = self._select(endless, limit, power)
+        ones = self.elementwise("AND", endless, self._with("EQUAL", size, 1))
+        for single in (self._with("EQUAL", a, 1), self._with("EQUAL", b, 0)):
+            ones = self.elementwise("OR", ones, single)
+        return self._select(ones, one, power)
 
     # ---- bits ------------------------------------------------------------------------------------
     def _shift(self, name: str, a: Operand, b: Operand) -> Tensor:

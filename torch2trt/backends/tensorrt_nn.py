@@ -177,12 +177,9 @@ class NetworkMixin(IntConvMixin):
         dilation: Sequence[int], ceil_mode: bool,
     ) -> Tensor:  # fmt: skip
         if len(kernel) == 1:
-            lifted = self._lift(x)
-            if x.name in self._infinite:
-                self._infinite.add(lifted.name)
             window = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
-            return self._unlift(self.max_pool(lifted, *window, ceil_mode))
-        infinite = self._weakly_typed and x.name in self._infinite  # 8.6's layer starts from -1e38
+            return self._unlift(self.max_pool(self._lift(x), *window, ceil_mode))
+        infinite = x.name in self._infinite  # 8.6's layer starts from the lowest finite number
         if self.dtype(x) not in FLOATS or any(d != 1 for d in dilation) or infinite:
             return self._max_of_slices(x, kernel, stride, padding, dilation, ceil_mode)
         after = self._end_padding(x, kernel, stride, padding, ceil_mode)

@@ -67,8 +67,21 @@ class ReduceMixin(ExactMixin, ShapeMixin):
             return self._of_nothing(name, x, axes, keepdim)
         if name == "any" and any(not isinstance(sizes[a], int) or not sizes[a] for a in axes):
             name = "sum"  # of nothing, the maximum is not "no"
+        if self._weakly_typed and name in ("max", "min") and self.dtype(x) in FLOATS:
+            return self._extreme_with_nan(name, x, axes, keepdim)
+        return self._reduced(name, x, axes, keepdim)
+
+    def _reduced(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         operation = getattr(self.trt.ReduceOperation, _REDUCE[name])
         return self.out(self.network.add_reduce(x, operation, self.axes(axes), keepdim))
+
+    def _extreme_with_nan(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+        """NaN where any goes in: the layer of 8.6 leaves NaN out, a sum does not."""
+        extreme = self._reduced(name, x, axes, keepdim)
+        zero = self.number(0, self.dtype(x), self.rank(x))
+        only_nan = self._select(self.elementwise("EQUAL", x, x), zero, x)
+        total = self._reduced("sum", only_nan, axes, keepdim)
+        return self._select(self.elementwise("EQUAL", total, total), extreme, total)
 
     def _of_nothing(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         """What a reduction gives that nothing goes into; 8.6 does not build some of them."""
@@ -227,11 +240,19 @@ class ReduceMixin(ExactMixin, ShapeMixin):
     def _topk_layer(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         operation = self.trt.TopKOperation.MAX if largest else self.trt.TopKOperation.MIN
         static = k if isinstance(k, int) else 1
-        layer = self.check(self.network.add_topk(x, operation, static, 1 << axis))
+        keys = self._largest_nan(x) if self._weakly_typed else x
+        layer = self.check(self.network.add_topk(keys, operation, static, 1 << axis))
         if not isinstance(k, int):
             layer.set_input(1, self.scalar(k))
-        values = self.out(layer)
-        return values, self.cast(layer.get_output(1), torch.int64)
+        values, indices = self.out(layer), self.cast(layer.get_output(1), torch.int64)
+        return self.gather(x, indices, axis) if self._weakly_typed else values, indices
+
+    def _largest_nan(self, x: Tensor) -> Tensor:
+        """What sorts as `x` does in PyTorch: NaN is infinite, what was infinite is the largest
+        finite number. 8.6 leaves NaN out."""
+        largest = torch.finfo(self.dtype(x)).max
+        infinity = self.number(math.inf, self.dtype(x), self.rank(x))
+        return self.where(self.elementwise("EQUAL", x, x), self._with("MIN", x, largest), infinity)
 
     # ---- sorting ---------------------------------------------------------------------------------
     def sort(self, x: Tensor, axis: int, descending: bool) -> tuple[Tensor, Tensor]:

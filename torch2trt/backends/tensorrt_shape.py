@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -98,12 +99,22 @@ class ShapeMixin(TensorRTBase):
         old = self.shape(x)
         if self._same(old, shape):
             return x
+        infinity = self._infinity(x)
+        if infinity is not None:
+            return self._expand_infinity(infinity, self.dtype(x), shape)
         steps = [self._expand_step(before, after) for before, after in zip(old, shape, strict=True)]
         for before, after in zip(old, shape, strict=True):
             if not isinstance(before, int) and before is not after:
                 wrong = (before - 1) * (before - after)
                 self.require((wrong, 0 - wrong), "an expanded size is neither 1 nor the new size")
         return self.slice_layer(x, (0,) * len(old), shape, steps)
+
+    def _expand_infinity(self, value: float, dtype: torch.dtype, shape: Sequence[Dim]) -> Tensor:
+        """A whole constant, or a product: where 8.6 copies infinite numbers they become 1e38."""
+        if self.is_static(shape):
+            return self.literal(torch.full(tuple(shape), value, dtype=dtype))
+        largest = self.number(math.copysign(torch.finfo(dtype).max, value), dtype, len(shape))
+        return self.infinite(self.expand(largest, shape), self.number(100, dtype, len(shape)))
 
     def _expand_step(self, before: Dim, after: Dim) -> Dim:
         """0 repeats the only element of a dimension; the engine chooses where it is dynamic."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..registry import op
-from .common import axes, dtype, is_size, numel, rank, shape, tensor, to_float
+from .common import axes, dtype, full, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import abs_, add, clamp, div, eq, exp, log, mul, ne, sqrt, sub, where
 from .linear import matmul
 from .logic import isnan
@@ -38,7 +38,7 @@ def logsumexp(ctx, x, dim, keepdim=False):
         return x
     if is_size(numel(ctx, x, over), 0):
         left = shape(ctx, sum_(ctx, x, over, keepdim))
-        return ctx.expand(torch.tensor(-torch.inf, dtype=dtype(ctx, x)), left)
+        return full(ctx, left, -torch.inf, dtype(ctx, x))
     largest = amax(ctx, x, over, True)
     infinite = eq(ctx, abs_(ctx, largest), torch.inf)
     largest = where(ctx, infinite, tensor(ctx, 0, dtype(ctx, x)), largest)
