@@ -103,6 +103,7 @@ INFINITE = {
     "mask": lambda x: MASK[: x.size(0), : x.size(0)] + x @ x.mT,
     "row_of_mask": lambda x: MASK[x.size(0) - 1] * 1,
     "chosen": lambda x: torch.where(x > 0, x, -torch.inf).flip(0),
+    "nan": lambda x: torch.where(x > 0, x, torch.nan) + torch.full_like(x, torch.nan).nan_to_num(1),
     "pooled": lambda x: F.max_pool1d(torch.full_like(x, -torch.inf)[None], 3, 1, 1),
 }
 

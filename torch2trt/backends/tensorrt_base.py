@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -299,11 +298,6 @@ class TensorRTBase(DimsMixin, SymbolicContext):
     def _not_finite(self, x: Tensor) -> float | None:
         """The infinite number or NaN that a constant of a weakly typed network is, else None."""
         return self._infinite.get(x.name)
-
-    def _infinity(self, x: Tensor) -> float | None:
-        """The infinite number that a constant of a weakly typed network is, else None."""
-        value = self._not_finite(x)
-        return value if value is not None and math.isinf(value) else None
 
     def _number(self, value: torch.Tensor) -> torch.Tensor:
         return value.float() if value.dtype == torch.float64 and value.dim() == 0 else value

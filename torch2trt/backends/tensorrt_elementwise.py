@@ -9,7 +9,7 @@ NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT prom
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -367,26 +367,37 @@ class ElementwiseMixin(TensorRTBase):
         dtype = self.dtype(a)
         if dtype in (torch.bool, *_NARROW):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
-        infinities = [self._infinity(x) for x in (a, b)]
-        if infinities != [None, None]:
-            return self._select_infinite(condition, (a, b), infinities)
+        special = [self._not_finite(x) for x in (a, b)]
+        if special != [None, None]:
+            return self._select_special(condition, (a, b), special)
         return self.back(self._select(condition, a, b), dtype)
 
-    def _select_infinite(
-        self, condition: Tensor, values: Sequence[Tensor], infinities: Sequence[float | None]
+    def _select_special(
+        self, condition: Tensor, values: Sequence[Tensor], special: Sequence[float | None]
     ) -> Tensor:
-        """Infinite numbers as products; code that 8.6 generates may hold 1e38 in their place."""
+        """Infinite numbers as products and NaN as a root, see ``_computed``."""
         dtype, rank = self.dtype(values[0]), self.rank(values[0])
-        largest = [v if v is None else math.copysign(torch.finfo(dtype).max, v) for v in infinities]
-        finite = [
-            x if number is None else self.number(number, dtype, rank)
-            for x, number in zip(values, largest, strict=True)
-        ]
-        one, beyond = self.number(1, dtype, rank), self.number(100, dtype, rank)
-        factor = beyond
-        if None in infinities:
-            factor = self._select(condition, *(one if v is None else beyond for v in infinities))
-        return self.infinite(self._select(condition, *finite), factor)
+
+        def where(chosen: Callable[[float], bool], yes: float, no: float) -> Tensor:
+            marks = [yes if s is not None and chosen(s) else no for s in special]
+            numbers = [self.number(mark, dtype, rank) for mark in marks]
+            return numbers[0] if marks[0] == marks[1] else self._select(condition, *numbers)
+
+        result = self._select(condition, *map(self._finite, values))
+        if any(s is not None and math.isinf(s) for s in special):
+            result = self.infinite(result, where(math.isinf, 100, 1))
+        if any(s is not None and math.isnan(s) for s in special):
+            root = self._unary_layer("SQRT", where(math.isnan, -1, 0))
+            result = self.elementwise("SUB", result, root)
+        return result
+
+    def _finite(self, x: Tensor) -> Tensor:
+        """The largest number in place of an infinite one, 1 in place of NaN."""
+        value, dtype = self._not_finite(x), self.dtype(x)
+        if value is None:
+            return x
+        largest = math.copysign(torch.finfo(dtype).max, value)
+        return self.number(1 if math.isnan(value) else largest, dtype, self.rank(x))
 
     def infinite(self, x: Tensor, factor: Tensor) -> Tensor:
         """`x` times a factor that takes the largest finite numbers beyond."""

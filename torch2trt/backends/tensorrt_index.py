@@ -65,7 +65,7 @@ class IndexMixin(ReduceMixin):
     def _write(
         self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0
     ) -> Tensor:
-        """A scatter layer; two and a product where 8.6 would write 1e38 for infinite constants."""
+        """A scatter layer; with a product where 8.6 would write 1e38 for infinite constants."""
         number = None if self.is_tensor(source) or not source.is_floating_point() else source
         if not self._weakly_typed or number is None or not bool(number.isinf().any()):
             return self._scatter_layer(x, index, source, mode, axis)

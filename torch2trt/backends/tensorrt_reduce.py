@@ -88,6 +88,8 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         kept = [1 if a in axes else size for a, size in enumerate(self.shape(x))]
         sizes = kept if keepdim else [size for a, size in enumerate(kept) if a not in axes]
         value = torch.tensor(_OF_NOTHING[name]).to(self.dtype(x))
+        if self.is_static(sizes):
+            return self.literal(value.repeat(sizes))
         return self.expand(self.literal(value), sizes)
 
     def _was_small(self, x: Tensor) -> bool:

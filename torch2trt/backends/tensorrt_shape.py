@@ -99,9 +99,9 @@ class ShapeMixin(TensorRTBase):
         old = self.shape(x)
         if self._same(old, shape):
             return x
-        infinity = self._infinity(x)
-        if infinity is not None:
-            return self._expand_infinity(infinity, self.dtype(x), shape)
+        special = self._not_finite(x)
+        if special is not None:
+            return self._expand_special(special, self.dtype(x), shape)
         steps = [self._expand_step(before, after) for before, after in zip(old, shape, strict=True)]
         for before, after in zip(old, shape, strict=True):
             if not isinstance(before, int) and before is not after:
@@ -109,10 +109,14 @@ class ShapeMixin(TensorRTBase):
                 self.require((wrong, 0 - wrong), "an expanded size is neither 1 nor the new size")
         return self.slice_layer(x, (0,) * len(old), shape, steps)
 
-    def _expand_infinity(self, value: float, dtype: torch.dtype, shape: Sequence[Dim]) -> Tensor:
-        """A whole constant, or a product: where 8.6 copies infinite numbers they become 1e38."""
+    def _expand_special(self, value: float, dtype: torch.dtype, shape: Sequence[Dim]) -> Tensor:
+        """A whole constant, a product or a root: where 8.6 copies infinite numbers they become
+        1e38."""
         if self.is_static(shape):
             return self.literal(torch.full(tuple(shape), value, dtype=dtype))
+        if math.isnan(value):
+            below = self.expand(self.number(-1, dtype, len(shape)), shape)
+            return self.out(self.network.add_unary(below, self.trt.UnaryOperation.SQRT))
         largest = self.number(math.copysign(torch.finfo(dtype).max, value), dtype, len(shape))
         return self.infinite(self.expand(largest, shape), self.number(100, dtype, len(shape)))
 

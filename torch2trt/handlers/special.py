@@ -7,7 +7,18 @@ import math
 import torch
 
 from ..registry import op
-from .common import dtype, promote, promote_floats, result_type, tensor, to_float, widened
+from .common import (
+    broadcast_shapes,
+    dtype,
+    full,
+    promote,
+    promote_floats,
+    result_type,
+    shape,
+    tensor,
+    to_float,
+    widened,
+)
 from .elementwise import (
     abs_,
     add,
@@ -225,7 +236,11 @@ def sinc(ctx, x):
 def hypot(ctx, x, other):
     """hypot(Tensor self, Tensor other) -> Tensor:
     scaled by the larger one, so that squares do not overflow"""
-    x, other = (abs_(ctx, v) for v in promote(ctx, x, other))
+    x, other = promote(ctx, x, other)
+    if any(isinstance(v, torch.Tensor) and bool(v.isinf().all()) for v in (x, other)):
+        sizes = broadcast_shapes(shape(ctx, x), shape(ctx, other))
+        return full(ctx, sizes, torch.inf, dtype(ctx, x))
+    x, other = abs_(ctx, x), abs_(ctx, other)
     largest = maximum(ctx, x, other)
     plain = eq(ctx, largest, 0)
     scale = where(ctx, plain, tensor(ctx, 1, dtype(ctx, largest)), largest)
