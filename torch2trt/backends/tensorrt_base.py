@@ -324,6 +324,18 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         """A literal of one element with `rank` dimensions."""
         return self.literal(torch.tensor(value, dtype=dtype), (1,) * rank)
 
+    # ---- plain layers ----------------------------------------------------------------------------
+    def _unary_layer(self, kind: str, x: Tensor) -> Tensor:
+        return self.out(self.network.add_unary(x, getattr(self.trt.UnaryOperation, kind)))
+
+    def _elementwise_layer(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
+        return self.out(
+            self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind))
+        )
+
+    def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return self.out(self.network.add_select(condition, a, b))
+
     # ---- ranks and dtypes ------------------------------------------------------------------------
     def align(self, *operands: Operand) -> list[Tensor]:
         """The operands as symbolic tensors of one rank (1s are prepended) and one dtype.

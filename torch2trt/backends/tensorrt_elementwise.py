@@ -9,12 +9,12 @@ NaN: ``maximum`` and ``minimum`` give NaN where an operand is NaN. TensorRT prom
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import torch
 
 from .base import Operand, Tensor
-from .tensorrt_base import FLOATS, TensorRTBase
+from .tensorrt_base import FLOATS
+from .tensorrt_special import SpecialMixin
 
 _UNARY = {
     "abs": "ABS", "neg": "NEG", "sign": "SIGN", "exp": "EXP", "log": "LOG", "sqrt": "SQRT",
@@ -34,6 +34,9 @@ _BINARY = {
 }  # fmt: skip
 _OR_EQUAL = {"le": "LESS", "ge": "GREATER"}
 _COMPARISONS = ("eq", "ne", "lt", "gt", "le", "ge")
+_WEAK = {  # what 8.6 has no exact layer for
+    "maximum": "_extreme_or_nan", "minimum": "_extreme_or_nan", "pow": "_power_of_tensors",
+}  # fmt: skip
 _BOOL_BINARY = {
     "mul": "AND", "maximum": "OR", "minimum": "AND", "ne": "XOR", "eq": "EQUAL",
     "bitwise_and": "AND", "bitwise_or": "OR", "bitwise_xor": "XOR",
@@ -48,7 +51,7 @@ _INT_UNARY = {  # an elementwise operation with a number, which comes first wher
 _NARROW = (torch.uint8, torch.int8)
 
 
-class ElementwiseMixin(TensorRTBase):
+class ElementwiseMixin(SpecialMixin):
     """cast, unary, binary and where; see ``SymbolicContext`` for their meaning."""
 
     # ---- casts -----------------------------------------------------------------------------------
@@ -97,10 +100,8 @@ class ElementwiseMixin(TensorRTBase):
             return self._int_unary(name, x)
         special = self._not_finite(x)
         if special is not None:
-            return self._of_special(name, x, special)
-        if name == "sign" and self._weakly_typed:
-            return self._sign(x)
-        if name in _UNARY:
+            return self.of_special(name, x, special)
+        if name in _UNARY and not (name == "sign" and self._weakly_typed):
             return self._unary_layer(_UNARY[name], x)
         if name in _ACTIVATION:
             return self.activation(_ACTIVATION[name], x)
@@ -108,17 +109,6 @@ class ElementwiseMixin(TensorRTBase):
         if composed is None:
             raise self.refuse(f"unary {name} of {dtype} is not available")
         return composed(x)
-
-    def _of_special(self, name: str, x: Tensor, value: float) -> Tensor:
-        """A function of an infinite number or NaN, from PyTorch."""
-        result: torch.Tensor = getattr(torch, name)(torch.tensor(value, dtype=self.dtype(x)))
-        return self.literal(result, (1,) * self.rank(x))
-
-    def _sign(self, x: Tensor) -> Tensor:
-        """0 for NaN, where the layer of 8.6 gives NaN."""
-        above, below = (self._with(kind, x, 0) for kind in ("GREATER", "LESS"))
-        dtype = self.dtype(x)
-        return self.elementwise("SUB", self.cast(above, dtype), self.cast(below, dtype))
 
     def activation(
         self, kind: str, x: Tensor, alpha: float | None = None, beta: float | None = None
@@ -130,9 +120,6 @@ class ElementwiseMixin(TensorRTBase):
         if beta is not None:
             layer.beta = beta
         return self.out(layer)
-
-    def _unary_layer(self, kind: str, x: Tensor) -> Tensor:
-        return self.out(self.network.add_unary(x, getattr(self.trt.UnaryOperation, kind)))
 
     def _not(self, x: Tensor) -> Tensor:
         return self._unary_layer("NOT", x)
@@ -187,6 +174,12 @@ class ElementwiseMixin(TensorRTBase):
         far = self._unary_layer("LOG", self._with("SUM", x, 1))
         return self._select(self._with("LESS", self._unary_layer("ABS", x), 0.5), near, far)
 
+    def _sign(self, x: Tensor) -> Tensor:
+        """0 for NaN, where the layer of 8.6 gives NaN."""
+        above, below = (self._with(kind, x, 0) for kind in ("GREATER", "LESS"))
+        dtype = self.dtype(x)
+        return self.elementwise("SUB", self.cast(above, dtype), self.cast(below, dtype))
+
     def _trunc(self, x: Tensor) -> Tensor:
         negative = self._with("LESS", x, 0)
         return self._select(negative, self._unary_layer("CEIL", x), self._unary_layer("FLOOR", x))
@@ -201,25 +194,12 @@ class ElementwiseMixin(TensorRTBase):
                 (b, self._not_finite(a), _SWAPPED[kind]),
             ):
                 if value is not None:
-                    return self._compare_special(relation, x, value)
+                    return self.compare_special(relation, x, value)
         if self._weakly_typed and kind in _LOGIC:
             for x, value in ((a, self.value_of(b)), (b, self.value_of(a))):
                 if value is not None:
                     return self._logic_with(kind, x, bool(value))
         return self._elementwise_layer(kind, a, b)
-
-    def _computed(self, x: Tensor, like: Tensor) -> Tensor:
-        """Infinite numbers and NaN in the shape of `like`, and computed from it: as constants, code
-        that 8.6 generates may hold 1e38 or 0 in their place."""
-        value, dtype, rank = self._not_finite(x), self.dtype(x), self.rank(x)
-        if value is None:
-            return x
-        large = -1.0 if math.isnan(value) else math.copysign(torch.finfo(dtype).max, value)
-        numbers = [self.number(v, dtype, rank) for v in (large, large / 2)]
-        chosen = self._select(self._with("GREATER", like, 0), *numbers)
-        if math.isnan(value):
-            return self._unary_layer("SQRT", chosen)
-        return self.infinite(chosen, self.number(100, dtype, rank))
 
     def _logic_with(self, kind: str, x: Tensor, value: bool) -> Tensor:
         """AND, OR or XOR of `x` and one bool, without the bool: 8.6 crashes on some constants of
@@ -228,25 +208,6 @@ class ElementwiseMixin(TensorRTBase):
             return x
         opposite = self._not(x)
         return opposite if kind == "XOR" else self._elementwise_layer(kind, x, opposite)
-
-    def _compare_special(self, kind: str, x: Tensor, infinity: float) -> Tensor:
-        """EQUAL, LESS or GREATER of `x` and an infinite number, which 8.6 gets wrong: from the
-        largest finite one; or of `x` and NaN."""
-        if math.isnan(infinity):
-            return self._elementwise_layer("LESS", x, x)
-        largest = math.copysign(torch.finfo(self.dtype(x)).max, infinity)
-        beyond, within = ("GREATER", "LESS") if infinity > 0 else ("LESS", "GREATER")
-        if kind == within:
-            return self.elementwise(
-                "OR", self._with(kind, x, largest), self._with("EQUAL", x, largest)
-            )
-        outside = self._with(beyond, x, largest)
-        return outside if kind == "EQUAL" else self.elementwise("LESS", x, x)
-
-    def _elementwise_layer(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
-        return self.out(
-            self.network.add_elementwise(a, b, getattr(self.trt.ElementWiseOperation, kind))
-        )
 
     def binary(self, name: str, a: Operand, b: Operand) -> Tensor:
         if name == "pow" and self.rank(b) == 0 and self.dtype_of(a) in FLOATS:
@@ -267,11 +228,9 @@ class ElementwiseMixin(TensorRTBase):
         if dtype in _NARROW:
             return self._narrow_binary(name, a, b)
         if self._weakly_typed and name not in _COMPARISONS:
-            a, b = self._computed(a, b), self._computed(b, a)
-        if name in ("maximum", "minimum") and self._weakly_typed and dtype in FLOATS:
-            return self._extreme_or_nan(_BINARY[name], a, b)
-        if name == "pow" and self._weakly_typed:
-            return self._power_of_tensors(a, b)
+            a, b = self.computed(a, b), self.computed(b, a)
+            if name in _WEAK:
+                return getattr(self, _WEAK[name])(name, a, b)
         if name in _BINARY:
             return self.elementwise(_BINARY[name], a, b)
         if name == "ne":
@@ -281,10 +240,10 @@ class ElementwiseMixin(TensorRTBase):
         composed = self._float_binary if dtype in FLOATS else self._int_division
         return composed(name, a, b)
 
-    def _extreme_or_nan(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
+    def _extreme_or_nan(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """MAX or MIN, NaN where an operand is: the layers of 8.6 give the other operand."""
-        result = self.elementwise(kind, a, b)
-        for x in (a, b):
+        result = self.elementwise(_BINARY[name], a, b)
+        for x in (a, b) if self.dtype(a) in FLOATS else ():
             value = self.value_of(x)
             if value is None or bool(value.isnan()):
                 result = self._select(self.elementwise("EQUAL", x, x), result, x)
@@ -352,11 +311,8 @@ class ElementwiseMixin(TensorRTBase):
             return self._unary_layer(
                 "RECIP", a if exponent == -1 else self.elementwise("PROD", a, a)
             )
-        if self._weakly_typed and not math.isfinite(exponent):
-            endless = self.number(exponent, self.dtype(a), self.rank(a))
-            return self._aligned_binary("pow", a, endless)
-        if self._weakly_typed and not exponent.is_integer():
-            a = self._select(self._is_infinite(a), self._unary_layer("ABS", a), a)
+        if self._weakly_typed and not float(exponent).is_integer():
+            return self._power_of_number(a, exponent)
         return self._with("POW", a, exponent)
 
     # ---- selection -------------------------------------------------------------------------------
@@ -369,41 +325,5 @@ class ElementwiseMixin(TensorRTBase):
             a, b = self.cast(a, torch.int32), self.cast(b, torch.int32)
         special = [self._not_finite(x) for x in (a, b)]
         if special != [None, None]:
-            return self._select_special(condition, (a, b), special)
+            return self.select_special(condition, (a, b), special)
         return self.back(self._select(condition, a, b), dtype)
-
-    def _select_special(
-        self, condition: Tensor, values: Sequence[Tensor], special: Sequence[float | None]
-    ) -> Tensor:
-        """Infinite numbers as products and NaN as a root, see ``_computed``."""
-        dtype, rank = self.dtype(values[0]), self.rank(values[0])
-
-        def where(chosen: Callable[[float], bool], yes: float, no: float) -> Tensor:
-            marks = [yes if s is not None and chosen(s) else no for s in special]
-            numbers = [self.number(mark, dtype, rank) for mark in marks]
-            return numbers[0] if marks[0] == marks[1] else self._select(condition, *numbers)
-
-        result = self._select(condition, *map(self._finite, values))
-        if any(s is not None and math.isinf(s) for s in special):
-            result = self.infinite(result, where(math.isinf, 100, 1))
-        if any(s is not None and math.isnan(s) for s in special):
-            root = self._unary_layer("SQRT", where(math.isnan, -1, 0))
-            result = self.elementwise("SUB", result, root)
-        return result
-
-    def _finite(self, x: Tensor) -> Tensor:
-        """The largest number in place of an infinite one, 1 in place of NaN."""
-        value, dtype = self._not_finite(x), self.dtype(x)
-        if value is None:
-            return x
-        largest = math.copysign(torch.finfo(dtype).max, value)
-        return self.number(1 if math.isnan(value) else largest, dtype, self.rank(x))
-
-    def infinite(self, x: Tensor, factor: Tensor) -> Tensor:
-        """`x` times a factor that takes the largest finite numbers beyond."""
-        result = self.elementwise("PROD", x, factor)
-        self._infinite[result.name] = None
-        return result
-
-    def _select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return self.out(self.network.add_select(condition, a, b))

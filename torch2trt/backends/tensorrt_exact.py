@@ -105,7 +105,15 @@ class ExactMixin(ElementwiseMixin):
         largest = torch.finfo(self.dtype(x)).max
         return self._with("GREATER", self._unary_layer("ABS", x), largest)
 
-    def _power_of_tensors(self, a: Tensor, b: Tensor) -> Tensor:
+    def _power_of_number(self, a: Tensor, exponent: float) -> Tensor:
+        """By an exponent that is no integer: POW of 8.6 gives NaN for minus infinity."""
+        if not math.isfinite(exponent):
+            endless = self.number(exponent, self.dtype(a), self.rank(a))
+            return self._aligned_binary("pow", a, endless)
+        size = self._select(self._is_infinite(a), self._unary_layer("ABS", a), a)
+        return self._with("POW", size, exponent)
+
+    def _power_of_tensors(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """POW, with PyTorch's results where the layer of 8.6 gives NaN: at infinite exponents, at
         powers of minus infinity, and of 1."""
         if self.dtype(a) not in FLOATS:
@@ -117,16 +125,20 @@ class ExactMixin(ElementwiseMixin):
         whole = self.elementwise("EQUAL", b, self._unary_layer("FLOOR", b))
         rootless = self.elementwise("AND", self._is_infinite(a), self._not(whole))
         power = self.elementwise("POW", self._select(rootless, size, a), b)
-        one, zero = (self.number(v, self.dtype(a), self.rank(a)) for v in (1, 0))
-        above, positive = self._with("GREATER", size, 1), self._with("GREATER", b, 0)
-        shrinks = self.elementwise("XOR", above, positive)
-        limit = self._select(shrinks, zero, self._unary_layer("ABS", b))
-        limit = self._select(self.elementwise("EQUAL", a, a), limit, a)
-        power = self._select(endless, limit, power)
+        one = self.number(1, self.dtype(a), self.rank(a))
+        power = self._select(endless, self._endless_power(a, size, b), power)
         ones = self.elementwise("AND", endless, self._with("EQUAL", size, 1))
         for single in (self._with("EQUAL", a, 1), self._with("EQUAL", b, 0)):
             ones = self.elementwise("OR", ones, single)
         return self._select(ones, one, power)
+
+    def _endless_power(self, a: Tensor, size: Tensor, b: Tensor) -> Tensor:
+        """By infinite exponents: 0 or infinite, NaN of NaN."""
+        zero = self.number(0, self.dtype(a), self.rank(a))
+        above, positive = self._with("GREATER", size, 1), self._with("GREATER", b, 0)
+        shrinks = self.elementwise("XOR", above, positive)
+        limit = self._select(shrinks, zero, self._unary_layer("ABS", b))
+        return self._select(self.elementwise("EQUAL", a, a), limit, a)
 
     # ---- bits ------------------------------------------------------------------------------------
     def _shift(self, name: str, a: Operand, b: Operand) -> Tensor:

@@ -62,19 +62,6 @@ class IndexMixin(ReduceMixin):
         return self._gather_layer(reached_nd(self, self.operand(x), index), index, "ND")
 
     # ---- scatter ---------------------------------------------------------------------------------
-    def _write(
-        self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0
-    ) -> Tensor:
-        """A scatter layer; with a product where 8.6 would write 1e38 for infinite constants."""
-        number = None if self.is_tensor(source) or not source.is_floating_point() else source
-        if not self._weakly_typed or number is None or not bool(number.isinf().any()):
-            return self._scatter_layer(x, index, source, mode, axis)
-        limits = torch.finfo(number.dtype)
-        written = self._scatter_layer(x, index, number.clamp(limits.min, limits.max), mode, axis)
-        factors = torch.where(number.isinf(), 100, 1).to(number.dtype)
-        ones = self.expand(self.number(1, number.dtype, self.rank(x)), self.shape(x))
-        return self.infinite(written, self._scatter_layer(ones, index, factors, mode, axis))
-
     def _scatter_layer(
         self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0
     ) -> Tensor:
@@ -93,7 +80,7 @@ class IndexMixin(ReduceMixin):
         self, x: Operand, index: Operand, source: Operand, axis: int, reduction: str | None
     ) -> Tensor:
         if reduction is None:
-            return self._write(reached(self, x, axis, index), index, source, "ELEMENT", axis)
+            return self.write(reached(self, x, axis, index), index, source, "ELEMENT", axis)
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, sizes = self.shape(x), self.shape(index)
         if not self.is_static([shape[axis]]):
@@ -136,7 +123,7 @@ class IndexMixin(ReduceMixin):
 
     def scatter_nd(self, x: Operand, index: Operand, source: Operand, accumulate: bool) -> Tensor:
         if not accumulate:
-            return self._write(reached_nd(self, self.operand(x), index), index, source, "ND")
+            return self.write(reached_nd(self, self.operand(x), index), index, source, "ND")
         x, source, index = self.operand(x), self.operand(source), self._index(index)
         shape, depth = self.shape(x), index.shape[-1]
         if not self.is_static(shape) or depth == -1:

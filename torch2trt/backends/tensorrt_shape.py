@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -101,24 +100,13 @@ class ShapeMixin(TensorRTBase):
             return x
         special = self._not_finite(x)
         if special is not None:
-            return self._expand_special(special, self.dtype(x), shape)
+            return self.expand_special(special, self.dtype(x), shape)
         steps = [self._expand_step(before, after) for before, after in zip(old, shape, strict=True)]
         for before, after in zip(old, shape, strict=True):
             if not isinstance(before, int) and before is not after:
                 wrong = (before - 1) * (before - after)
                 self.require((wrong, 0 - wrong), "an expanded size is neither 1 nor the new size")
         return self.slice_layer(x, (0,) * len(old), shape, steps)
-
-    def _expand_special(self, value: float, dtype: torch.dtype, shape: Sequence[Dim]) -> Tensor:
-        """A whole constant, a product or a root: where 8.6 copies infinite numbers they become
-        1e38."""
-        if self.is_static(shape):
-            return self.literal(torch.full(tuple(shape), value, dtype=dtype))
-        if math.isnan(value):
-            below = self.expand(self.number(-1, dtype, len(shape)), shape)
-            return self.out(self.network.add_unary(below, self.trt.UnaryOperation.SQRT))
-        largest = self.number(math.copysign(torch.finfo(dtype).max, value), dtype, len(shape))
-        return self.infinite(self.expand(largest, shape), self.number(100, dtype, len(shape)))
 
     def _expand_step(self, before: Dim, after: Dim) -> Dim:
         """0 repeats the only element of a dimension; the engine chooses where it is dynamic."""
