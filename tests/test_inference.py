@@ -237,6 +237,8 @@ def test_outputs_are_in_the_order_of_the_network():
     named = Backwards()
     named.outputs = "scores", "boxes"
     assert [s.name for s in Engine(named, 0).outputs] == ["scores", "boxes"]
+    with pytest.raises(InputMismatchError, match=r"got \['boxes'\], .* \['scores', 'boxes'\]"):
+        Engine(named, 0, names=["boxes"])
     engine = Engine(named, 0, names=["x", "boxes", "scores"])
     assert [s.name for s in engine.outputs] == ["boxes", "scores"]
     assert names_in(describe(engine.specs, None, {})) == ["x", "boxes", "scores"]

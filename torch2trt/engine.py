@@ -18,7 +18,7 @@ from .backends import trt_api
 from .backends.trt_api import known_dims
 from .build import BuildOptions, Range, build_engine
 from .container import EngineFileError
-from .errors import BackendUnavailableError, EngineBuildError, Torch2TrtError
+from .errors import BackendUnavailableError, EngineBuildError, InputMismatchError, Torch2TrtError
 
 __all__ = [
     "BuildOptions",
@@ -151,6 +151,7 @@ class Engine:
         Raises:
             BackendUnavailableError: engines do not run on this machine.
             EngineFileError: TensorRT does not accept the plan.
+            InputMismatchError: `names` leaves an output out.
         """
         if not trt_api.can_run():
             raise BackendUnavailableError(
@@ -300,7 +301,7 @@ def cuda_index(device: Any) -> int:
     return torch.cuda.current_device() if index is None else index
 
 
-def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
+def _engine_specs(engine: Any) -> list[TensorSpec]:
     trt = trt_api.trt()
     specs = []
     for name in (engine.get_tensor_name(i) for i in range(engine.num_io_tensors)):
@@ -316,20 +317,21 @@ def _engine_specs(engine: Any) -> tuple[TensorSpec, ...]:
                 sizes = zip(*(size for sizes in ranges for size in sizes))
                 shape = tuple(n[0] if len(set(n)) == 1 else -1 for n in sizes)
         specs.append(TensorSpec(name, is_input, dtype, shape, on_host, ranges))
-    return tuple(sorted(specs, key=lambda spec: not spec.is_input))
+    return specs
 
 
-def _in_network_order(
-    specs: tuple[TensorSpec, ...], names: Sequence[str]
-) -> tuple[TensorSpec, ...]:
-    """Inputs and outputs in the order of `names`: an engine of 8.6 has constant outputs last.
+def _in_network_order(specs: list[TensorSpec], names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Inputs, then outputs, in the order of `names`: an engine of 8.6 has constant outputs last.
 
     Without `names`, outputs named "output0", "output1", ... are in that order.
     """
-    numbered = [f"output{i}" for i in range(sum(not spec.is_input for spec in specs))]
-    place = {name: i for i, name in enumerate(names or numbered)}
-    if not {spec.name for spec in specs if not spec.is_input} <= place.keys():
-        return specs
+    outputs = [spec.name for spec in specs if not spec.is_input]
+    order = names or [f"output{i}" for i in range(len(outputs))]
+    if not set(outputs) <= set(order):
+        if names:
+            raise InputMismatchError(f"names: got {list(names)}, expected the outputs {outputs}")
+        order = []
+    place = {name: i for i, name in enumerate(order)}
     return tuple(sorted(specs, key=lambda s: (not s.is_input, place.get(s.name, 0))))
 
 

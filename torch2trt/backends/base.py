@@ -336,6 +336,12 @@ class SymbolicContext(Context):
         raise self._missing("attention")
 
 
+def reduced(sizes: Sequence[Dim], axes: Sequence[int], keepdim: bool) -> list[Dim]:
+    """The sizes that a reduction over `axes` leaves."""
+    ones = [1 if a in axes else size for a, size in enumerate(sizes)]
+    return ones if keepdim else [size for a, size in enumerate(ones) if a not in axes]
+
+
 def reached(ctx: SymbolicContext, x: Operand, axis: int, index: Operand) -> Operand:
     """`x`, or an error as the network runs: a constant index lies outside of its dynamic `axis`."""
     sizes = ctx.shape(x) if ctx.is_tensor(x) else ()

@@ -71,7 +71,7 @@ class TensorRTBase(DimsMixin, SymbolicContext):
         self._bytes: set[str] = set()
         self._numbers: dict[tuple[str, torch.dtype, tuple[int, ...]], Tensor] = {}
         self._values: dict[str, torch.Tensor] = {}
-        self._infinite: dict[str, float | None] = {}
+        self._infinite: dict[str, float | None] = {}  # by name; the value of a constant of one
         self._unnamed: list[tuple[Any, str, torch.Tensor]] = []
         self._reset_dims()
 

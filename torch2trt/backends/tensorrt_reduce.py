@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from . import trt_api
-from .base import Dim, Tensor
+from .base import Dim, Tensor, reduced
 from .tensorrt_base import FLOATS
 from .tensorrt_exact import ExactMixin
 from .tensorrt_shape import ShapeMixin
@@ -85,8 +85,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
 
     def _of_nothing(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         """What a reduction gives that nothing goes into; 8.6 does not build some of them."""
-        kept = [1 if a in axes else size for a, size in enumerate(self.shape(x))]
-        sizes = kept if keepdim else [size for a, size in enumerate(kept) if a not in axes]
+        sizes = reduced(self.shape(x), axes, keepdim)
         value = torch.tensor(_OF_NOTHING[name]).to(self.dtype(x))
         if self.is_static(sizes):
             return self.literal(value.repeat(sizes))
@@ -215,7 +214,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         if dtype in _SMALL:
             values, indices = self.topk(self.cast(x, torch.int32), k, axis, largest)
             return self.back(values, dtype), indices
-        if isinstance(k, int) and (k > _MAX_K or self._no_integer_topk(x)):
+        if (isinstance(k, int) and k > _MAX_K) or self._no_integer_topk(x):
             return self._topk_by_sort(x, k, axis, largest)
         if rank == 1:
             row = self.reshape(x, (1, *self.shape(x)))
@@ -228,7 +227,7 @@ class ReduceMixin(ExactMixin, ShapeMixin):
         self.require([self.shape(x)[axis] - k], "topk of more elements than there are")
         return self._topk_layer(x, k, axis, largest)
 
-    def _topk_by_sort(self, x: Tensor, k: int, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
+    def _topk_by_sort(self, x: Tensor, k: Dim, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
         values, indices = self.sort(x, axis, largest)
         sizes = list(self.shape(x))
         sizes[axis] = k

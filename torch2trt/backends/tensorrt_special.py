@@ -96,11 +96,10 @@ class SpecialMixin(TensorRTBase):
         self, x: Operand, index: Operand, source: Operand, mode: str, axis: int = 0
     ) -> Tensor:
         """A scatter layer; of infinite constants, one of finite ones and one of factors."""
-        infinite = self._weakly_typed and not self.is_tensor(source) and source.isinf()
-        if not isinstance(infinite, torch.Tensor) or not bool(infinite.any()):
+        if not self._weakly_typed or self.is_tensor(source) or not bool(source.isinf().any()):
             return self._scatter_layer(x, index, source, mode, axis)
         dtype, limits = source.dtype, torch.finfo(source.dtype)
         written = self._scatter_layer(x, index, source.clamp(limits.min, limits.max), mode, axis)
-        factors = torch.where(infinite, 100, 1).to(dtype)
+        factors = torch.where(source.isinf(), 100, 1).to(dtype)
         ones = self.expand(self.number(1, dtype, self.rank(x)), self.shape(x))
         return self.infinite(written, self._scatter_layer(ones, index, factors, mode, axis))

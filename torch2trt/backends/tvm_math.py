@@ -12,7 +12,7 @@ import torch
 from tvm import topi
 
 from . import tvm_te as T
-from .base import Dim, Operand, Tensor
+from .base import Dim, Operand, Tensor, reduced
 from .tvm_names import tirx
 from .tvm_power import integer_power
 from .tvm_sizes import SizeChecks, empty
@@ -126,10 +126,8 @@ class MathPrimitives(SizeChecks):
 
     def _of_nothing(self, name: str, x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
         """As a parameter: what TVM knows to be 0 it takes for 0 after a division by 0 too."""
-        rest = [1 if a in axes else d for a, d in enumerate(self.shape(x))]
-        kept = [d for a, d in enumerate(rest) if keepdim or a not in axes]
         value = torch.tensor(OF_NOTHING[name], dtype=self.dtype(x))
-        return self.expand(self.constant(value, "nothing"), kept)
+        return self.expand(self.constant(value, "nothing"), reduced(self.shape(x), axes, keepdim))
 
     def _not_empty(self, x: Tensor, axes: Sequence[int], what: str) -> Tensor:
         sizes = self.shape(x)

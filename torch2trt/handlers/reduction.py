@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..backends.base import reduced
 from ..registry import op
 from .common import axes, axis, dtype, dtype_of, full, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import div, mul, sqrt, sub
@@ -159,9 +160,8 @@ def variance(ctx, x, dim, correction, keepdim):
     over = axes(ctx, x, dim)
     x = to_float(ctx, x)
     if any(is_size(shape(ctx, x)[a], 0) for a in over):
-        sizes = [1 if a in over else s for a, s in enumerate(shape(ctx, x))]
-        kept = [s for a, s in enumerate(sizes) if keepdim or a not in over]
-        return tuple(full(ctx, s, torch.nan, ctx.dtype(x)) for s in (kept, sizes))
+        sizes = (reduced(shape(ctx, x), over, keep) for keep in (keepdim, True))
+        return tuple(full(ctx, s, torch.nan, ctx.dtype(x)) for s in sizes)
     center = ctx.reduce("mean", x, over, True) if over else x
     centered = sub(ctx, x, center)
     total = mul(ctx, centered, centered)

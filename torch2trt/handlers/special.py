@@ -237,6 +237,7 @@ def hypot(ctx, x, other):
     """hypot(Tensor self, Tensor other) -> Tensor:
     scaled by the larger one, so that squares do not overflow"""
     x, other = promote(ctx, x, other)
+    # 8.6 broadcasts what it folds to one number wrongly
     if any(isinstance(v, torch.Tensor) and bool(v.isinf().all()) for v in (x, other)):
         sizes = broadcast_shapes(shape(ctx, x), shape(ctx, other))
         return full(ctx, sizes, torch.inf, dtype(ctx, x))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..backends.base import reduced
 from ..registry import op
 from .common import axes, dtype, full, is_size, numel, rank, shape, tensor, to_float
 from .elementwise import abs_, add, clamp, div, eq, exp, log, mul, ne, sqrt, sub, where
@@ -37,8 +38,7 @@ def logsumexp(ctx, x, dim, keepdim=False):
     if not over:
         return x
     if is_size(numel(ctx, x, over), 0):
-        left = shape(ctx, sum_(ctx, x, over, keepdim))
-        return full(ctx, left, -torch.inf, dtype(ctx, x))
+        return full(ctx, reduced(shape(ctx, x), over, keepdim), -torch.inf, dtype(ctx, x))
     largest = amax(ctx, x, over, True)
     infinite = eq(ctx, abs_(ctx, largest), torch.inf)
     largest = where(ctx, infinite, tensor(ctx, 0, dtype(ctx, x)), largest)
